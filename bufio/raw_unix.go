@@ -1,0 +1,232 @@
+//go:build unix
+
+package bufio
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// raw reads a descriptor through its RawConn, so that the buffer can be given back while it waits, and so that
+// it can be tried without waiting. A regular file is read in the same way and never waits.
+type raw struct {
+	gate
+	rc    syscall.RawConn
+	file  *os.File // not nil for an os.File
+	owned io.Closer
+	name  string
+	seeks bool // a regular file
+	try   func(fd int, p []byte) (int, error)
+	wake  waiter // not nil for a socket that blocks
+	step  func(fd uintptr) bool
+
+	// One read under way.
+	in   *Input
+	wait bool
+	n    int
+	err  error
+}
+
+// newRawOrigin returns nil for what is not a descriptor that can be read in this way. Types that embed a
+// connection are not looked into, since their own Read may do more.
+func newRawOrigin(r io.Reader, owned io.Closer) origin {
+	switch r := r.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		conn := r.(net.Conn)
+		if conn.SetReadDeadline(time.Time{}) != nil {
+			return nil
+		}
+		rc, err := r.(syscall.Conn).SyscallConn()
+		if err != nil {
+			return nil
+		}
+		o := newRaw(rc, "poller", owned)
+		o.apply = func(stop bool) { conn.SetReadDeadline(stopTime(stop)) }
+		return o
+	case *os.File:
+		return newFileOrigin(r, owned)
+	}
+	return nil
+}
+
+func newFileOrigin(f *os.File, owned io.Closer) origin {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	kind, err := kindOf(rc)
+	if err != nil {
+		return nil
+	}
+	switch {
+	case kind.regular:
+		o := newRaw(rc, "file", owned)
+		o.file, o.seeks = f, true
+		return o
+	case kind.nonblock && f.SetReadDeadline(time.Time{}) == nil:
+		o := newRaw(rc, "poller", owned)
+		o.file = f
+		o.apply = func(stop bool) { f.SetReadDeadline(stopTime(stop)) }
+		return o
+	}
+	return newPolled(f, rc, kind, owned)
+}
+
+func newRaw(rc syscall.RawConn, name string, owned io.Closer) *raw {
+	o := &raw{rc: rc, name: name, owned: owned, try: unix.Read}
+	o.step = o.once
+	return o
+}
+
+// waiter waits for a descriptor that blocks, and can be told to stop.
+type waiter interface {
+	// wait returns when fd has one of the events, or is broken, or when stop was set. One goroutine waits
+	// at a time.
+	wait(fd int, events int16)
+	// set makes wait return at once, or undoes that. Calls do not overlap.
+	set(stop bool)
+	close() error
+}
+
+// fdKind is what matters of the object behind a descriptor.
+type fdKind struct {
+	regular, directory, pipe, socket, terminal bool
+	nonblock                                   bool
+	access                                     int // O_RDONLY, O_WRONLY or O_RDWR
+}
+
+func kindOf(rc syscall.RawConn) (fdKind, error) {
+	var k fdKind
+	var err error
+	if cerr := rc.Control(func(fd uintptr) { k, err = fdKindOf(int(fd)) }); cerr != nil {
+		return k, cerr
+	}
+	return k, err
+}
+
+func fdKindOf(fd int) (fdKind, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fdKind{}, err
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return fdKind{}, err
+	}
+	format := st.Mode & unix.S_IFMT
+	return fdKind{
+		regular:   format == unix.S_IFREG || format == unix.S_IFBLK,
+		directory: format == unix.S_IFDIR,
+		pipe:      format == unix.S_IFIFO,
+		socket:    format == unix.S_IFSOCK,
+		terminal:  format == unix.S_IFCHR && isTerminal(fd),
+		nonblock:  flags&unix.O_NONBLOCK != 0,
+		access:    flags & unix.O_ACCMODE,
+	}, nil
+}
+
+func (o *raw) read(in *Input, wait bool) (int, error) {
+	seen, err := o.enter()
+	if err != nil {
+		return 0, err
+	}
+	o.in, o.wait, o.n, o.err = in, wait, 0, nil
+	err = o.rc.Read(o.step)
+	o.in = nil
+	if err == nil {
+		err = o.err
+	}
+	stopped := o.leave(seen)
+	if o.n > 0 || err == nil {
+		return o.n, err
+	}
+	if stopped != nil && (stopped == ErrClosed || isTimeout(err) || err == ErrInterrupted) {
+		return 0, stopped
+	}
+	return 0, o.explain(err)
+}
+
+// explain puts os.ErrClosed for the unexported error that a RawConn of a closed os.File gives.
+func (o *raw) explain(err error) error {
+	if o.file != nil && !isErrno(err) {
+		if _, ferr := o.file.Read(nil); errors.Is(ferr, os.ErrClosed) {
+			return ferr
+		}
+	}
+	return err
+}
+
+func isErrno(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) || err == io.EOF || err == ErrWouldBlock
+}
+
+// once reads once, and returns false to be called again when there is more: the poller is edge-triggered, so
+// waiting must follow an attempt that failed in the same call.
+func (o *raw) once(fd uintptr) bool {
+	for {
+		n, err := o.try(int(fd), o.in.space())
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN && !o.wait:
+			o.err = ErrWouldBlock
+			return true
+		case err == unix.EAGAIN && o.wake == nil:
+			o.in.idle()
+			return false
+		case err == unix.EAGAIN:
+			o.in.idle()
+			o.wake.wait(int(fd), unix.POLLIN)
+			if o.err = o.check(); o.err != nil {
+				return true
+			}
+		case err != nil:
+			o.err = os.NewSyscallError("read", err)
+			return true
+		case n == 0:
+			o.err = io.EOF
+			return true
+		default:
+			o.n = n
+			return true
+		}
+	}
+}
+
+func (o *raw) skip(n int64) bool {
+	if !o.seeks || o.check() != nil {
+		return false
+	}
+	at, err := o.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return false
+	}
+	st, err := o.file.Stat()
+	if err != nil || st.Size()-at < n {
+		return false
+	}
+	_, err = o.file.Seek(n, io.SeekCurrent)
+	return err == nil
+}
+
+func (o *raw) mode() string { return o.name }
+
+func (o *raw) close() error {
+	if !o.shut() {
+		return nil
+	}
+	var err error
+	if o.owned != nil {
+		err = o.owned.Close()
+	}
+	if o.wake != nil {
+		err = errors.Join(err, o.wake.close())
+	}
+	return err
+}

@@ -1,0 +1,220 @@
+//go:build unix
+
+package bufio
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// rawSink writes to a descriptor through its RawConn with one closure, made once.
+type rawSink struct {
+	gate
+	rc    syscall.RawConn
+	file  *os.File // not nil for an os.File
+	owned io.Closer
+	half  bool // close by CloseWrite where there is one
+	name  string
+	kind  fdKind
+	wake  waiter // not nil for a descriptor that blocks
+	tries bool   // can be told not to wait
+	step  func(fd uintptr) bool
+	vec   vectors
+
+	// One write under way.
+	src  Source
+	wait bool
+	bufs [][]byte
+	err  error
+}
+
+// newRawSink returns nil for what is not a descriptor that can be written to in this way. Types that embed a
+// connection are not looked into, since their own Write may do more.
+func newRawSink(w io.Writer, owned io.Closer) sink {
+	switch w := w.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		conn := w.(net.Conn)
+		if conn.SetWriteDeadline(time.Time{}) != nil {
+			return nil
+		}
+		rc, err := w.(syscall.Conn).SyscallConn()
+		if err != nil {
+			return nil
+		}
+		s := newSinkOf(rc, "poller", owned)
+		s.tries = true
+		s.apply = func(stop bool) { conn.SetWriteDeadline(stopTime(stop)) }
+		return s
+	case *os.File:
+		return newFileSink(w, owned)
+	}
+	return nil
+}
+
+func newFileSink(f *os.File, owned io.Closer) sink {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	kind, err := kindOf(rc)
+	if err != nil {
+		return nil
+	}
+	s := newSinkOf(rc, "file", owned)
+	s.file, s.kind = f, kind
+	switch {
+	case kind.regular:
+	case kind.nonblock && f.SetWriteDeadline(time.Time{}) == nil:
+		s.name, s.tries = "poller", true
+		s.apply = func(stop bool) { f.SetWriteDeadline(stopTime(stop)) }
+	default:
+		s.name = "blocking"
+		if s.wake = newSinkWaiter(); s.wake != nil {
+			s.apply = s.wake.set
+			if kind.socket {
+				s.name, s.tries = "socket", true
+			}
+		}
+	}
+	return s
+}
+
+func newSinkOf(rc syscall.RawConn, name string, owned io.Closer) *rawSink {
+	s := &rawSink{rc: rc, name: name, owned: owned, half: true}
+	s.step = s.run
+	return s
+}
+
+func (s *rawSink) nonBlocking() bool { return s.tries }
+func (s *rawSink) mode() string      { return s.name }
+
+func (s *rawSink) write(src Source, wait bool) error {
+	if !wait && !s.tries {
+		return ErrWouldBlock
+	}
+	seen, err := s.enter()
+	if err != nil {
+		return err
+	}
+	s.src, s.wait, s.err = src, wait, nil
+	err = s.rc.Write(s.step)
+	if err == nil {
+		err = s.err
+	}
+	s.src = nil
+	s.forget()
+	stopped := s.leave(seen)
+	switch {
+	case err == nil || err == ErrWouldBlock:
+		return err
+	case stopped != nil && (stopped == ErrClosed || isTimeout(err) || err == ErrInterrupted):
+		return stopped
+	}
+	return s.explain(err)
+}
+
+// explain puts os.ErrClosed for the unexported error that a RawConn of a closed os.File gives.
+func (s *rawSink) explain(err error) error {
+	if s.file != nil && !isErrno(err) {
+		if _, ferr := s.file.Write(nil); errors.Is(ferr, os.ErrClosed) {
+			return ferr
+		}
+	}
+	return peerError(err)
+}
+
+// run writes until there is nothing more or the descriptor takes no more. It returns false to be called again
+// when it does: the poller is edge-triggered, so waiting must follow an attempt that failed in the same call.
+func (s *rawSink) run(fd uintptr) bool {
+	for {
+		if s.err = s.check(); s.err != nil {
+			return true
+		}
+		if s.wake != nil && !s.tries {
+			s.wake.wait(int(fd), unix.POLLOUT)
+			if s.err = s.check(); s.err != nil {
+				return true
+			}
+		}
+		s.bufs = nonEmpty(s.src.Next(s.bufs[:0]))
+		if len(s.bufs) == 0 {
+			return true
+		}
+		n, size, err := s.put(int(fd))
+		s.src.Wrote(n)
+		switch {
+		case err == nil && n == 0:
+			s.err = io.ErrShortWrite
+			return true
+		case err == nil && n < size && !s.wait:
+			// What takes only a part is full.
+			s.err = ErrWouldBlock
+			return true
+		case err == nil || err == unix.EINTR:
+		case err == unix.EAGAIN && !s.wait:
+			s.err = ErrWouldBlock
+			return true
+		case err == unix.EAGAIN && s.wake == nil:
+			return false
+		case err == unix.EAGAIN:
+			s.wake.wait(int(fd), unix.POLLOUT)
+		default:
+			s.err = os.NewSyscallError("write", err)
+			return true
+		}
+	}
+}
+
+// put makes one system call and returns how many bytes were written, of how many.
+func (s *rawSink) put(fd int) (n, size int, err error) {
+	bufs := s.bufs[:min(len(s.bufs), maxVectors)]
+	limit := maxRead
+	if s.wake != nil && !s.tries {
+		limit = blockingChunk
+	}
+	for i, b := range bufs {
+		if size+len(b) > limit {
+			bufs[i] = b[:limit-size]
+			bufs = nonEmpty(bufs[:i+1])
+			size = limit
+			break
+		}
+		size += len(b)
+	}
+	if s.kind.socket && s.wake != nil {
+		n, err = s.vec.sendNow(fd, bufs)
+	} else {
+		n, err = s.vec.writev(fd, bufs)
+	}
+	return max(n, 0), size, err
+}
+
+// forget lets go of the memory that was written from.
+func (s *rawSink) forget() {
+	s.vec.forget()
+	clear(s.bufs[:cap(s.bufs)])
+}
+
+func (s *rawSink) close() error {
+	if !s.shut() {
+		return nil
+	}
+	var err error
+	if s.owned != nil {
+		if s.half {
+			err = closeWrite(s.owned)
+		} else {
+			err = s.owned.Close()
+		}
+	}
+	if s.wake != nil {
+		err = errors.Join(err, s.wake.close())
+	}
+	return err
+}

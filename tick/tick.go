@@ -56,11 +56,10 @@ func New(f func([]byte)) *Ticker {
 	return t
 }
 
-// Tick reports one event. It never blocks: if too many are waiting, the tick is dropped and counted.
-func (t *Ticker) Tick(s Symbol) {
-	if t != nil {
-		t.queue.Put(s)
-	}
+// Tick reports one event, and whether it was taken. It never blocks: if too many are waiting, the tick is dropped and
+// counted.
+func (t *Ticker) Tick(s Symbol) bool {
+	return t == nil || t.queue.Put(s)
 }
 
 // Dropped returns how many ticks never reached the function. What Stderr itself drops is counted by StderrDropped.

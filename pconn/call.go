@@ -1,0 +1,193 @@
+package pconn
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/packetstream/packetstream/packet"
+)
+
+// call is one request of ours, from its tag to its outcome. The caller makes it; while it is in the
+// call table it is guarded by Conn.mu; whoever takes it out of the table owns it, sets its outcome
+// and calls complete, once.
+type call struct {
+	channel uint64
+	typ     uint64
+	tag     uint64
+	size    int64 // payload bytes of the request, as counted against maxOutstandingBytes
+	begun   time.Time
+	kind    callKind
+	ref     sendRef // where the caller's own payload waits to be sent, if it was not copied
+
+	// done takes one value when the outcome is set. Calls of Do keep it for their next use.
+	done chan struct{}
+
+	resp Response
+	err  error
+
+	result *Result // of a Submit
+	buf    []byte  // where a DoInto wants its payload
+}
+
+type callKind uint8
+
+const (
+	callWaits   callKind = iota // somebody waits for the outcome
+	callDropped                 // of a Notify: the response is dropped
+)
+
+var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+func newCall(req *Request) *call {
+	c := callPool.Get().(*call)
+	c.channel, c.typ, c.size = req.Channel, req.Type, int64(len(req.Payload))
+	return c
+}
+
+// free gives a call back whose outcome was taken.
+func (c *call) free() {
+	*c = call{done: c.done}
+	callPool.Put(c)
+}
+
+// complete makes the outcome known. Not to be called under a lock.
+func (c *call) complete() {
+	switch {
+	case c.kind == callDropped:
+		c.free()
+	case c.result != nil:
+		close(c.result.done)
+	default:
+		c.done <- struct{}{}
+	}
+}
+
+// Do sends a request and waits for its response. It may be called concurrently.
+//
+// The error is nil only for an ok response. A rejection is a *RemoteError, and is also in the Response
+// (OK false). When ctx ends first the error is exactly ctx.Err(), the call no longer counts, and its
+// late response is dropped. When the connection ends first the error is that of Conn.Err. A request
+// over a limit is a *LimitError, ErrFlags or ErrType, and was not sent.
+//
+// While the bound of outstanding requests is reached Do waits, in order. req.Payload is not copied if
+// it is large; it is the caller's again when Do returns, whatever it returns.
+func (c *Conn) Do(ctx context.Context, req Request) (Response, error) {
+	return c.do(ctx, &req, nil)
+}
+
+// DoInto is Do with a response whose payload is in buf's memory if it fits in its capacity, and in
+// memory of its own otherwise. Until DoInto returns, buf must not be used.
+func (c *Conn) DoInto(ctx context.Context, buf []byte, req Request) (Response, error) {
+	return c.do(ctx, &req, buf[:0])
+}
+
+func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (Response, error) {
+	if err := c.checkRequest(ctx, req); err != nil {
+		return Response{}, err
+	}
+	in := c.leavePlace(ctx)
+	if in != nil {
+		defer c.rejoinPlace(in)
+	}
+	call := newCall(req)
+	call.buf = buf
+	if err := c.send(ctx, call, req, in != nil); err != nil {
+		call.free()
+		return Response{}, err
+	}
+	if !c.await(ctx, call) {
+		call.free()
+		return Response{}, ctx.Err()
+	}
+	resp, err := call.resp, call.err
+	call.free()
+	return resp, err
+}
+
+// await waits for the call's outcome, and reports false if ctx ended first and the call was taken
+// back. Either way nothing of the caller's memory is in use when it returns.
+func (c *Conn) await(ctx context.Context, call *call) bool {
+	select {
+	case <-call.done:
+	case <-ctx.Done():
+		if c.takeBack(call) {
+			c.logText()
+			return false
+		}
+		<-call.done // the outcome is being set just now
+	}
+	if call.ref.batch != nil {
+		c.releasePayload(call)
+	}
+	return true
+}
+
+// takeBack takes a call out of the table whose caller has gone away.
+func (c *Conn) takeBack(call *call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.st.removeCall(call) {
+		return false
+	}
+	c.counters.Cancelled.Add(1)
+	c.releaseRef(call)
+	c.step()
+	return true
+}
+
+// Submit sends a request and returns at once, with the Result that its response will arrive in. The
+// payload is copied. ctx bounds only the wait for a place among the outstanding requests. The errors
+// are those of Do.
+func (c *Conn) Submit(ctx context.Context, req Request) (*Result, error) {
+	if err := c.checkRequest(ctx, &req); err != nil {
+		return nil, err
+	}
+	in := c.leavePlace(ctx)
+	if in != nil {
+		defer c.rejoinPlace(in)
+	}
+	r := &Result{conn: c, decode: req.Decode, done: make(chan struct{})}
+	r.call = call{channel: req.Channel, typ: req.Type, size: int64(len(req.Payload)), result: r}
+	if err := c.send(ctx, &r.call, &req, in != nil); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Notify sends a request whose response is dropped. It counts as outstanding until the response has
+// come, so that a peer that does not keep up holds back its callers. ctx bounds the wait for a place
+// among the outstanding requests; the payload is copied. A nil error says that the request was
+// queued.
+func (c *Conn) Notify(ctx context.Context, req Request) error {
+	if err := c.checkRequest(ctx, &req); err != nil {
+		return err
+	}
+	in := c.leavePlace(ctx)
+	if in != nil {
+		defer c.rejoinPlace(in)
+	}
+	call := newCall(&req)
+	call.kind = callDropped
+	if err := c.send(ctx, call, &req, in != nil); err != nil {
+		call.free()
+		return err
+	}
+	return nil
+}
+
+// checkRequest finds what makes a request impossible before anything is done for it.
+func (c *Conn) checkRequest(ctx context.Context, req *Request) error {
+	switch {
+	case req.Flags > packet.MaxFlags:
+		return ErrFlags
+	case req.Type == math.MaxUint64:
+		return ErrType
+	case req.Channel == reservedChannel:
+		return ErrReservedChannel
+	case int64(len(req.Payload)) > c.opts.MaxPayload:
+		return tooLarge("request", int64(len(req.Payload)), c.opts.MaxPayload)
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,379 @@
+package pconn
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/packetstream/packetstream/bufio"
+	"github.com/packetstream/packetstream/packet"
+)
+
+// Conn is a packet connection. Its methods may be called concurrently.
+type Conn struct {
+	opts     Options
+	in       *bufio.Input
+	out      *bufio.Output
+	base     context.Context // parent of the handlers' contexts
+	cancel   context.CancelCauseFunc
+	watch    *watch // nil if nobody looks on
+	log      *logQueue
+	counters Counters
+
+	startOffset int64 // of the input, when the connection began
+
+	// mu guards st and what is said to be guarded by Conn.mu. No callback, I/O or blocking send
+	// happens under it. handlerContext.mu and none else is taken while it is held.
+	mu sync.Mutex
+	st state
+
+	// interrupting guards receiving: the input may be interrupted only while this connection reads
+	// it, since it may then be another's.
+	interrupting sync.Mutex
+	receiving    bool
+
+	closing  chan struct{} // closed by the first Close
+	closeOne sync.Once
+	sendEnd  chan struct{} // closed when nothing more will be sent
+	sendOne  sync.Once
+	done     chan struct{} // closed when all is over
+	stay     error         // *StayError, set before done is closed
+}
+
+// New makes a connection of an input and an output and starts it. A nil opts is the zero Options.
+//
+// The output is the connection's: it is closed, as soon as EOF has been sent, by its own Close, which
+// leaves what the program passed in to it open. The input stays open unless Options.CloseInput is
+// set, and can be handed to the next connection when Done is closed.
+//
+// Every connection has to be ended, by Close or Shutdown.
+func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if in == nil || out == nil {
+		return nil, errors.New("pconn: New needs an input and an output")
+	}
+	c := &Conn{
+		opts:    o,
+		in:      in,
+		out:     out,
+		closing: make(chan struct{}),
+		sendEnd: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	c.watch, err = newWatch(c)
+	if err != nil {
+		return nil, err
+	}
+	c.log = newLogQueue(o.Logger, o.Name)
+	c.base, c.cancel = context.WithCancelCause(o.Context)
+	c.startOffset = in.Offset()
+	c.st.handler = o.Handler
+	c.st.handlers = make(map[uint64]Handler, len(o.Channels))
+	for n, h := range o.Channels {
+		c.st.handlers[n] = h
+	}
+	c.st.incoming.seed = rand.Uint64() | 1
+	c.st.sender.pending = new(bufio.Batch)
+	c.st.sender.called.L = &c.mu
+	c.receiving = true
+	in.Resume()
+	c.start()
+	return c, nil
+}
+
+// start starts the connection's one permanent goroutine. It receives, and then ends the connection;
+// Done is closed as the last thing it does. The others come and go: the sender goroutine
+// (startSender) and the handlers' (startHandler), both of which windDown waits for.
+func (c *Conn) start() { go c.run() }
+
+func (c *Conn) run() {
+	err := c.receive()
+	c.interrupting.Lock()
+	c.receiving = false
+	c.interrupting.Unlock()
+	c.windDown(err)
+}
+
+// interrupt ends receiving.
+func (c *Conn) interrupt() {
+	c.interrupting.Lock()
+	defer c.interrupting.Unlock()
+	if c.receiving {
+		c.in.Interrupt()
+	}
+}
+
+// Name returns Options.Name.
+func (c *Conn) Name() string { return c.opts.Name }
+
+// Peer returns Options.Peer.
+func (c *Conn) Peer() Peer { return c.opts.Peer }
+
+// Codec returns Options.Codec, or JSON.
+func (c *Conn) Codec() Codec { return c.opts.Codec }
+
+// Done returns a channel that is closed when the connection is over: nothing more is received or
+// sent, and its handlers have returned, but for those that Wait names.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err returns nil while the connection can receive, and then what ended it: ErrClosed, ErrPeerClosed,
+// a *ProtocolError, a *LimitError, ErrPeerGone or the error of reading. It is the same value that all
+// calls got that were outstanding then.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.st.endErr
+}
+
+// Wait waits until the connection is over and returns nil after an end in good order (ErrClosed,
+// ErrPeerClosed), else what Err returns. Handlers that did not end are in a *StayError beside it.
+func (c *Conn) Wait() error {
+	<-c.done
+	err := c.Err()
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrPeerClosed) {
+		var perr *ProtocolError
+		if !errors.As(err, &perr) {
+			err = nil
+		}
+	}
+	return errors.Join(err, c.stay)
+}
+
+// Shutdown ends the connection in good order. No new requests are made; what is outstanding either
+// way is finished, and handlers may still call. Then EOF is sent, and the peer's EOF, or the end of
+// its stream, is waited for. If ctx ends first the connection is closed as by Close, without waiting
+// for it, and the error is exactly ctx.Err(); otherwise it is that of Wait.
+//
+// Called by a handler, whose own end would have to be waited for, it starts the shutdown and returns
+// nil.
+func (c *Conn) Shutdown(ctx context.Context) error {
+	c.mu.Lock()
+	c.st.shutdown = true
+	c.drain()
+	c.mu.Unlock()
+	if calledByHandler() {
+		return nil
+	}
+	select {
+	case <-c.done:
+		return c.Wait()
+	default:
+	}
+	select {
+	case <-c.done:
+		return c.Wait()
+	case <-ctx.Done():
+		c.beginClose()
+		return ctx.Err()
+	}
+}
+
+// Close ends the connection now. Calls outstanding fail with ErrClosed, the handlers' contexts are
+// cancelled, and the handlers are waited for, for at most Options.CloseTimeout; those that stay are
+// named in the *StayError that it returns. EOF is sent if the peer takes it in that time.
+//
+// It may be called more than once and from anywhere; by a handler too, whose own end it does not wait
+// for.
+func (c *Conn) Close() error {
+	if calledByHandler() {
+		c.mu.Lock()
+		c.st.closers++
+		c.step()
+		c.mu.Unlock()
+	}
+	c.beginClose()
+	<-c.done
+	return c.stay
+}
+
+func (c *Conn) beginClose() {
+	c.closeOne.Do(func() {
+		c.cancel(ErrClosed)
+		close(c.closing)
+		c.interrupt()
+	})
+}
+
+// windDown ends the connection after receiving has ended with err. It runs on the connection's own
+// goroutine, and every wait in it is bounded.
+func (c *Conn) windDown(err error) {
+	err = c.endError(err)
+	c.failCalls(err)
+	if c.opts.OnRecvEOF != nil {
+		c.opts.OnRecvEOF(c)
+	}
+	if errors.Is(err, ErrPeerClosed) || errors.Is(err, ErrClosed) {
+		c.awaitAnswers()
+	}
+	c.cancel(err)
+	limit, done := context.WithTimeout(context.Background(), c.opts.CloseTimeout)
+	defer done()
+	c.awaitSendEnd(limit)
+	c.awaitHandlers(limit)
+	if c.opts.CloseInput {
+		_ = c.in.Close() // nothing is lost that anybody waits for
+	}
+	c.watch.close(limit)
+	c.log.close(limit)
+	close(c.done)
+}
+
+// endError finds out what ended the connection, since an interrupted read has more than one reason.
+func (c *Conn) endError(err error) error {
+	c.mu.Lock()
+	sendErr, gotEOF, text, ours := c.st.sender.err, c.st.gotEOF, c.st.text, c.st.shutdown
+	c.mu.Unlock()
+	select {
+	case <-c.closing:
+		if errors.Is(err, bufio.ErrInterrupted) {
+			err = ErrClosed
+		}
+	default:
+	}
+	if errors.Is(err, bufio.ErrInterrupted) || err == ErrPeerClosed && !gotEOF {
+		if sendErr != nil {
+			err = sendErr
+		}
+	}
+	if err == ErrPeerClosed && ours {
+		err = ErrClosed
+	}
+	if err == ErrClosed && text != nil {
+		return textError(text, ErrClosed)
+	}
+	if err != ErrClosed && c.opts.EndError != nil {
+		err = c.opts.EndError(err)
+	}
+	return err
+}
+
+// failCalls gives the connection's end to everybody who waits for an answer.
+func (c *Conn) failCalls(err error) {
+	var calls []*call
+	c.mu.Lock()
+	s := &c.st
+	s.recvEnded, s.endErr = true, err
+	s.calls.all(func(call *call) { calls = append(calls, call) })
+	for _, call := range calls {
+		s.removeCall(call)
+	}
+	s.callers.wakeFirst()
+	c.drain()
+	c.mu.Unlock()
+	for _, call := range calls {
+		call.err = err
+		call.complete()
+	}
+	c.logf(levelDebug, "receiving ended", "error", err, "outstanding", len(calls))
+}
+
+// awaitAnswers waits until the answers to accepted requests have left and EOF behind them, after an end
+// in good order.
+func (c *Conn) awaitAnswers() {
+	limit := time.NewTimer(c.opts.DrainTimeout)
+	defer limit.Stop()
+	select {
+	case <-c.sendEnd:
+	case <-limit.C:
+	case <-c.closing:
+	}
+}
+
+// awaitSendEnd waits for handlers whose contexts were cancelled, sends EOF whatever is still at work
+// when most of the time is gone, and stops a write that the peer does not take.
+func (c *Conn) awaitSendEnd(limit context.Context) {
+	most := time.NewTimer(c.opts.CloseTimeout * 3 / 4)
+	defer most.Stop()
+	select {
+	case <-c.sendEnd:
+		return
+	case <-most.C:
+	}
+	c.mu.Lock()
+	c.queueEOF()
+	c.mu.Unlock()
+	select {
+	case <-c.sendEnd:
+	case <-limit.Done():
+		c.out.Interrupt()
+		_ = c.out.Close()
+	}
+}
+
+// endSending closes the output, once nothing more will be written to it. The output is closed at once
+// because it holds the pipe open.
+func (c *Conn) endSending(err error) {
+	c.sendOne.Do(func() {
+		closeErr := c.out.Close()
+		if err == nil {
+			c.countSent(&packet.Header{Request: true})
+			if closeErr != nil {
+				c.logf(levelDebug, "closing the output", "error", closeErr)
+			}
+			if c.opts.OnSendEOF != nil {
+				c.opts.OnSendEOF(c)
+			}
+		} else {
+			c.cancel(err)
+			c.lateInterrupt()
+		}
+		close(c.sendEnd)
+	})
+}
+
+// lateInterrupt ends receiving after a moment, when sending has failed.
+func (c *Conn) lateInterrupt() {
+	time.AfterFunc(lateAnswers, c.interrupt)
+}
+
+// awaitHandlers waits for the handlers to end, and remembers those that do not.
+func (c *Conn) awaitHandlers(limit context.Context) {
+	gone := make(chan struct{})
+	c.mu.Lock()
+	if c.st.workers <= c.st.closers {
+		close(gone)
+	} else {
+		c.st.workersGone = gone
+	}
+	c.mu.Unlock()
+	select {
+	case <-gone:
+	case <-limit.Done():
+		if stay := c.handlersAtWork(); len(stay) > 0 {
+			c.stay = &StayError{Handlers: stay}
+			c.logf(levelWarn, "handlers stay", "error", c.stay)
+		}
+	}
+}
+
+// calledByHandler reports whether the calling goroutine is running a handler. It looks for the
+// handlers' caller on the stack: a connection and its context are often captured by a handler's
+// closure, so that neither tells.
+func calledByHandler() bool {
+	pcs := make([]uintptr, 64)
+	for skip := 0; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs)
+		frames := runtime.CallersFrames(pcs[:n])
+		for {
+			f, more := frames.Next()
+			if strings.HasSuffix(f.Function, "pconn.(*Conn).invoke") {
+				return true
+			}
+			if !more {
+				break
+			}
+		}
+		if n < len(pcs) {
+			return false
+		}
+	}
+}
+
+func (c *Conn) now() time.Time { return time.Now() }

@@ -1,0 +1,31 @@
+package pconn
+
+import "sync/atomic"
+
+// Counters count what a connection has done. They are always on.
+type Counters struct {
+	PacketsIn, PacketsOut atomic.Uint64 // packets received, and queued to be sent
+	BytesIn, BytesOut     atomic.Uint64 // the bytes of those packets, headers included
+
+	Flushes         atomic.Uint64 // times that what was queued was handed to the system
+	Batches         atomic.Uint64 // flushes of more than one packet
+	SenderHandovers atomic.Uint64 // writes that the descriptor did not take at once
+
+	RequestsOut   atomic.Uint64 // requests made
+	RequestsIn    atomic.Uint64 // requests accepted
+	Rejected      atomic.Uint64 // requests of the peer that were refused
+	HandlerErrors atomic.Uint64 // handlers that returned an error or panicked
+	Cancelled     atomic.Uint64 // requests given up by their callers
+	TooLarge      atomic.Uint64 // packets skipped because of their size
+
+	// Drops, by kind.
+	LateResponses   atomic.Uint64 // responses to requests given up, or answered before
+	Unsolicited     atomic.Uint64 // responses to nothing that was ever asked
+	RepeatedTags    atomic.Uint64 // requests that repeat the tag of one at work
+	DroppedRequests atomic.Uint64 // requests that came when no answer could be sent any more
+	DroppedTicks    atomic.Uint64 // ticks not taken in time
+	DroppedLogs     atomic.Uint64 // log records and trace lines not taken in time
+}
+
+// Counters returns the connection's counters, which go on counting.
+func (c *Conn) Counters() *Counters { return &c.counters }

@@ -1,0 +1,160 @@
+package pconn
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that end a connection, or come because it has ended. The end of a connection is one value
+// for everybody who waits on it.
+var (
+	// ErrClosed says that this end closed the connection, by Close or Shutdown.
+	ErrClosed = errors.New("pconn: connection closed")
+
+	// ErrPeerClosed says that the peer ended the connection in good order: by an EOF packet, or by
+	// the end of its stream between two packets.
+	ErrPeerClosed = errors.New("pconn: connection closed by the peer")
+
+	// ErrPeerGone says that the peer no longer takes what is sent. It wraps the system's error.
+	ErrPeerGone = errors.New("pconn: peer no longer reads")
+)
+
+// Errors of a single call.
+var (
+	// ErrUnknownChannel says that the peer serves no such channel. A *RemoteError of such a
+	// rejection matches it.
+	ErrUnknownChannel = errors.New("pconn: unknown channel")
+
+	// ErrDraining says that Shutdown was called, after which only handlers may make new requests.
+	ErrDraining = errors.New("pconn: connection is shutting down")
+
+	// ErrFlags says that flags do not fit: 62 bits in a request, 61 in a response.
+	ErrFlags = errors.New("pconn: flags do not fit beside the packet's own bits")
+
+	// ErrType says that a request type does not fit, 2^64-1 being one too many.
+	ErrType = errors.New("pconn: request type does not fit")
+
+	// ErrReservedChannel says that a channel number cannot be taken by users.
+	ErrReservedChannel = errors.New("pconn: reserved channel")
+
+	// ErrChannelInUse says that the channel is declared already.
+	ErrChannelInUse = errors.New("pconn: channel in use")
+
+	// ErrCancelled is the outcome of a Result after its Cancel.
+	ErrCancelled = errors.New("pconn: result cancelled")
+)
+
+// RemoteError is a response that says "not ok": the peer rejected the request, or its handler
+// failed.
+type RemoteError struct {
+	Channel uint64 // of the request
+	Type    uint64 // of the request
+	Flags   uint64 // of the response
+	Payload []byte // of the response, the peer's text as a rule
+}
+
+func (e *RemoteError) Error() string {
+	return fmt.Sprintf("pconn: request type %d rejected: %s", e.Type, quoteText(e.Payload))
+}
+
+// Is makes a rejection for its channel match ErrUnknownChannel.
+func (e *RemoteError) Is(target error) bool {
+	return target == ErrUnknownChannel && isUnknownChannel(e.Channel, e.Payload)
+}
+
+// LimitError says that something exceeds a limit. On a call it concerns that call alone; as the end
+// of a connection it names the limit that the peer went past.
+type LimitError struct {
+	What  string // what was counted, with its unit
+	Value int64
+	Max   int64
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("pconn: %s: %d is over the limit of %d", e.What, e.Value, e.Max)
+}
+
+// ProtocolError says that what the peer sent is not what a packet connection sends. It ends the
+// connection.
+type ProtocolError struct {
+	// Offset is the place in the received stream, in bytes since this connection began.
+	Offset int64
+	// Reason says what is wrong.
+	Reason string
+	// Quote holds the first of the bytes in question, for people to recognise.
+	Quote []byte
+	// Err is the cause, or nil: a *packet.FormatError, io.ErrUnexpectedEOF, ErrClosed.
+	Err error
+}
+
+func (e *ProtocolError) Error() string {
+	s := fmt.Sprintf("pconn: at byte %d: %s", e.Offset, e.Reason)
+	if len(e.Quote) > 0 {
+		s += fmt.Sprintf(", it begins %s", quoteText(e.Quote))
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns Err.
+func (e *ProtocolError) Unwrap() error { return e.Err }
+
+// StayError is what Close and Wait return when handlers did not end although their contexts were
+// cancelled.
+type StayError struct {
+	// Handlers are the requests still at work.
+	Handlers []InFlight
+}
+
+func (e *StayError) Error() string {
+	s := fmt.Sprintf("pconn: %d handlers still at work after close:", len(e.Handlers))
+	for i, h := range e.Handlers {
+		if i == 8 {
+			return s + " ..."
+		}
+		s += fmt.Sprintf(" type %d (tag %d, %v)", h.Type, h.Tag, h.Age)
+	}
+	return s
+}
+
+// handlerError is what Errorf makes: its text may be shown to the peer.
+type handlerError struct{ err error }
+
+func (e *handlerError) Error() string { return e.err.Error() }
+func (e *handlerError) Unwrap() error { return e.err }
+
+// Errorf makes an error, as fmt.Errorf does, whose text a handler wants the peer to see: the response
+// is "not ok" and carries the text, at most 1 KiB of it. Any other error that a handler returns is
+// told to the peer as "exception during handler" and nothing else.
+func Errorf(format string, args ...any) error {
+	return &handlerError{fmt.Errorf(format, args...)}
+}
+
+// PanicError is what a panic in a handler is reported as, to Options.OnHandlerError and the logger.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("pconn: panic in handler: %v", e.Value) }
+
+// Unwrap returns the panic's value if that is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// quoteText shows bytes of the peer in an error: quoted, and bounded.
+func quoteText(b []byte) string {
+	if len(b) > maxQuote {
+		return fmt.Sprintf("%q... (%d bytes)", b[:maxQuote], len(b))
+	}
+	return fmt.Sprintf("%q", b)
+}
+
+// tooLarge is the error of one packet whose payload is over the maximum.
+func tooLarge(what string, size, max int64) error {
+	return &LimitError{What: what + " payload, bytes", Value: size, Max: max}
+}

@@ -1,0 +1,127 @@
+package pconn
+
+import "time"
+
+// incoming is one request of the peer, from its acceptance to its answer.
+type incoming struct {
+	req     Request // what the handler sees
+	ctx     handlerContext
+	conn    *Conn
+	handler Handler
+	channel uint64
+	tag     uint64
+	typ     uint64
+	size    int64 // payload bytes, as counted against maxOutstandingBytes
+	begun   time.Time
+
+	// Guarded by Conn.mu.
+	chain    *incoming // next in the same slot of the table
+	queued   *incoming // next in the run queue
+	state    incomingState
+	waits    int // calls on this connection in which the handler waits now
+	repeated bool
+}
+
+type incomingState uint8
+
+const (
+	incomingQueued incomingState = iota // accepted, waits for a place
+	incomingAtWork
+	incomingDone
+)
+
+// incomingTable finds the requests at work by channel and tag, both of the peer's choice: a seed
+// unknown to the peer keeps it from filling one slot. Guarded by Conn.mu.
+type incomingTable struct {
+	slots []*incoming // a power of two of them
+	n     int
+	bytes int64
+	seed  uint64 // odd
+}
+
+func (t *incomingTable) slot(channel, tag uint64) **incoming {
+	h := (tag ^ channel*0x9E3779B97F4A7C15) * t.seed
+	return &t.slots[h>>32&uint64(len(t.slots)-1)]
+}
+
+func (t *incomingTable) find(channel, tag uint64) *incoming {
+	if t.n == 0 {
+		return nil
+	}
+	in := *t.slot(channel, tag)
+	for in != nil && (in.tag != tag || in.channel != channel) {
+		in = in.chain
+	}
+	return in
+}
+
+func (t *incomingTable) put(in *incoming) {
+	if t.n >= len(t.slots) {
+		t.grow()
+	}
+	slot := t.slot(in.channel, in.tag)
+	in.chain = *slot
+	*slot = in
+	t.n++
+	t.bytes += in.size
+}
+
+func (t *incomingTable) remove(in *incoming) {
+	slot := t.slot(in.channel, in.tag)
+	for *slot != in {
+		slot = &(*slot).chain
+	}
+	*slot, in.chain = in.chain, nil
+	t.n--
+	t.bytes -= in.size
+	if t.n == 0 && len(t.slots) > keepSlots {
+		t.slots = nil
+	}
+}
+
+func (t *incomingTable) grow() {
+	old := t.slots
+	t.slots = make([]*incoming, max(minSlots, 2*len(old)))
+	for _, in := range old {
+		for in != nil {
+			next := in.chain
+			slot := t.slot(in.channel, in.tag)
+			in.chain = *slot
+			*slot = in
+			in = next
+		}
+	}
+}
+
+// all calls f for each request.
+func (t *incomingTable) all(f func(*incoming)) {
+	for _, in := range t.slots {
+		for ; in != nil; in = in.chain {
+			f(in)
+		}
+	}
+}
+
+// runQueue holds the accepted requests that wait for a place, in order. Guarded by Conn.mu.
+type runQueue struct{ head, tail *incoming }
+
+func (q *runQueue) push(in *incoming) {
+	if q.tail == nil {
+		q.head = in
+	} else {
+		q.tail.queued = in
+	}
+	q.tail = in
+}
+
+func (q *runQueue) pop() *incoming {
+	in := q.head
+	if in == nil {
+		return nil
+	}
+	q.head, in.queued = in.queued, nil
+	if q.head == nil {
+		q.tail = nil
+	}
+	return in
+}

@@ -1,0 +1,75 @@
+package pconn
+
+import "time"
+
+// All bounds of a connection are here, since they have to match: a plain peer cannot be told our
+// limits, so what one end may have outstanding is at most what another end accepts.
+const (
+	// DefaultMaxPayload is the most bytes that one request or response may carry, 16 MiB:
+	// far above what calls carry, far below what hurts when a peer sends it unasked.
+	DefaultMaxPayload = 16 << 20
+
+	// MaxPayload is the largest value of Options.MaxPayload, the bound of the wire format.
+	MaxPayload = 2 << 30
+
+	// DefaultMaxHandlers is how many handlers are at work at a time. Those that wait in a call
+	// on the same connection do not count, so that calls may nest to any depth.
+	DefaultMaxHandlers = 256
+
+	// maxOutstanding is how many requests one end may have unanswered, and how many unanswered
+	// ones the other end accepts. Past it our own callers wait, and a peer's request is rejected.
+	maxOutstanding = 16384
+
+	// maxOutstandingBytes is how many payload bytes those requests may have, together. A single
+	// request may exceed it when nothing else is outstanding.
+	maxOutstandingBytes = 64 << 20
+
+	// hardFactor times maxOutstanding requests received and not answered end the connection: the
+	// peer goes on although it was refused.
+	hardFactor = 4
+
+	// maxControl is how many bytes of rejections may wait to be sent. A peer that lets more than
+	// that pile up does not read what it is told, and loses the connection.
+	maxControl = 1 << 20
+
+	// maxQueue is how many bytes may wait to be sent before those who have more wait in order.
+	// Less than this starves callers at high concurrency: it must hold a full round of them.
+	maxQueue = 1 << 20
+
+	// gatherFrom is the payload size from which a payload is sent from where it is: below, the
+	// copy costs less than another element of a gathered write.
+	gatherFrom = 32 << 10
+
+	// maxErrorText is how many bytes of an error's text a response carries.
+	maxErrorText = 1 << 10
+
+	// maxQuote is how many bytes of garbage an error quotes.
+	maxQuote = 128
+
+	// maxUpFront is the most memory taken for a payload on the word of its header alone. A larger
+	// payload's memory grows as its bytes arrive.
+	maxUpFront = 16 << 20
+
+	// reservedChannel carries the protocol's extensions and cannot be taken by users.
+	reservedChannel = 127
+
+	// DefaultGrace is the delay before a flush that the Python package cs.packetstream uses by
+	// default. The default of Options.Grace is 0: what is queued leaves at once.
+	DefaultGrace = 10 * time.Millisecond
+
+	// DefaultDrainTimeout bounds how long the answers to requests already accepted are waited
+	// for after the peer has ended its side.
+	DefaultDrainTimeout = 5 * time.Second
+
+	// DefaultCloseTimeout bounds how long Close waits for handlers whose contexts it cancelled,
+	// and for the last bytes to be taken by the peer.
+	DefaultCloseTimeout = 2 * time.Second
+
+	// lateAnswers bounds how long answers are still read after writing has failed: a peer that
+	// closed its input may have answered before.
+	lateAnswers = time.Second
+
+	// textDelay is how long an incomplete first packet that reads as text may stay incomplete
+	// before it is logged.
+	textDelay = time.Second
+)

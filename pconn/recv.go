@@ -1,0 +1,239 @@
+package pconn
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/packetstream/packetstream/packet"
+)
+
+// receive reads packets until the peer's EOF or an error, and returns what ended it. It waits for
+// nobody but the peer: not for a handler, a caller, a write, a tick or a log.
+func (c *Conn) receive() error {
+	if err := c.firstPacket(); err != nil {
+		return err
+	}
+	for {
+		if err := c.receiveOne(); err != nil {
+			return err
+		}
+	}
+}
+
+// receiveOne reads one packet and does what it asks for. Its error ends receiving.
+func (c *Conn) receiveOne() error {
+	start := c.in.Offset()
+	h, err := packet.ReadHeader(c.in)
+	if err != nil {
+		return c.readError(start, err)
+	}
+	n := int(c.in.Offset()-start) + int(h.Size)
+	c.counters.PacketsIn.Add(1)
+	c.counters.BytesIn.Add(uint64(n))
+	c.watch.received(&h, n)
+	if !h.Request {
+		err = c.response(&h)
+	} else {
+		err = c.request(&h)
+	}
+	if err != nil {
+		return c.readError(start, err)
+	}
+	return nil
+}
+
+// claim is what a response finds.
+type claim uint8
+
+const (
+	claimNone  claim = iota // nobody waits for it
+	claimTaken              // the call, which is now the receiver's to complete
+	claimLater              // a call, whose payload is to be read first
+)
+
+// response finds the call that a response is for and completes it, or drops the response.
+func (c *Conn) response(h *packet.Header) error {
+	tooBig := h.Size > c.opts.MaxPayload
+	call, found := c.claim(h, tooBig || h.Size <= int64(c.in.Buffered()))
+	switch {
+	case found == claimNone:
+		return c.in.Skip(h.Size)
+	case found == claimLater:
+		return c.responseLater(h)
+	case call.kind == callDropped:
+		call.complete()
+		return c.in.Skip(h.Size)
+	case tooBig:
+		c.counters.TooLarge.Add(1)
+		call.err = tooLarge("response", h.Size, c.opts.MaxPayload)
+		call.complete()
+		return c.in.Skip(h.Size)
+	}
+	payload := call.room(h.Size)
+	err := c.in.ReadFull(payload) // all of it is buffered
+	call.answer(h, payload)
+	return err
+}
+
+// responseLater reads a payload that is still on its way while the call stays in the table, so that
+// its caller may go away meanwhile.
+func (c *Conn) responseLater(h *packet.Header) error {
+	payload, err := c.readPayload(h)
+	if err != nil {
+		return err
+	}
+	call, found := c.claim(h, true)
+	if found == claimNone {
+		return nil
+	}
+	if into := call.room(h.Size); cap(call.buf) >= len(into) {
+		copy(into, payload)
+		payload = into
+	}
+	call.answer(h, payload)
+	return nil
+}
+
+// claim looks the call of a response up and, if take is set, takes it out of the table. A response
+// that nobody waits for is counted.
+func (c *Conn) claim(h *packet.Header, take bool) (*call, claim) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	call := c.st.calls.find(h.Channel, h.Tag)
+	switch {
+	case call == nil:
+		c.countUnclaimed(h)
+		return nil, claimNone
+	case take || call.kind == callDropped:
+		c.st.removeCall(call)
+		c.step()
+		return call, claimTaken
+	}
+	return nil, claimLater
+}
+
+// countUnclaimed counts a response for which there is no call: late if the tag was ours once,
+// unsolicited if it never was. Conn.mu is held.
+func (c *Conn) countUnclaimed(h *packet.Header) {
+	if h.Tag >= firstTag && h.Tag <= c.st.calls.last {
+		c.counters.LateResponses.Add(1)
+		return
+	}
+	c.counters.Unsolicited.Add(1)
+}
+
+// room returns memory for the response's payload: the caller's buffer if it is large enough.
+func (c *call) room(size int64) []byte {
+	if int64(cap(c.buf)) >= size && c.buf != nil {
+		return c.buf[:size]
+	}
+	if size == 0 {
+		return nil
+	}
+	return make([]byte, size)
+}
+
+// answer completes the call with its response.
+func (c *call) answer(h *packet.Header, payload []byte) {
+	c.resp = Response{OK: h.Flags&1 != 0, Flags: h.Flags >> 1, Payload: payload}
+	if !c.resp.OK {
+		c.err = &RemoteError{Channel: c.channel, Type: c.typ, Flags: c.resp.Flags, Payload: payload}
+	}
+	c.complete()
+}
+
+// request takes one request of the peer: it is accepted, rejected or dropped.
+func (c *Conn) request(h *packet.Header) error {
+	switch {
+	case h.IsEOF():
+		return errEOF
+	case h.IsERQ():
+		c.mu.Lock()
+		c.st.noMoreRequests = true
+		c.mu.Unlock()
+		return nil
+	case h.Type == 0:
+		return &ProtocolError{Reason: "a request of type 0 that is neither EOF nor ERQ", Quote: quoteHeader(h, nil)}
+	}
+	handler, text, err := c.mayAccept(h)
+	switch {
+	case err != nil:
+		return err
+	case handler == nil && text == "":
+		return c.in.Skip(h.Size)
+	case handler == nil:
+		if err := c.reject(h, text); err != nil {
+			return err
+		}
+		return c.in.Skip(h.Size)
+	}
+	payload, err := c.readPayload(h)
+	if err != nil {
+		return err
+	}
+	c.accept(h, handler, payload)
+	return nil
+}
+
+// readPayload reads a payload within the limits into memory of its own.
+func (c *Conn) readPayload(h *packet.Header) ([]byte, error) {
+	if h.Size == 0 {
+		return nil, nil
+	}
+	payload := make([]byte, min(h.Size, maxUpFront))
+	start := c.in.Offset()
+	err := c.in.ReadFull(payload)
+	for err == nil && int64(len(payload)) < h.Size {
+		read := len(payload)
+		grown := make([]byte, min(h.Size, int64(2*read)))
+		copy(grown, payload)
+		payload = grown
+		err = c.in.ReadFull(payload[read:])
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		got := payload[:c.in.Offset()-start]
+		return nil, &ProtocolError{Reason: fmt.Sprintf("the stream ends %d bytes into a payload of %d", len(got), h.Size),
+			Quote: quoteHeader(h, got), Err: err}
+	}
+	return payload, err
+}
+
+// quoteHeader shows the bytes of a packet whose header was taken already.
+func quoteHeader(h *packet.Header, payload []byte) []byte {
+	b, _ := h.Append(nil)
+	return append(b, payload[:min(len(payload), maxQuote)]...)
+}
+
+// errEOF is the peer's EOF packet.
+var errEOF = errors.New("EOF packet")
+
+// readError gives an error of receiving the form in which it ends the connection. start is where the
+// packet in question began.
+func (c *Conn) readError(start int64, err error) error {
+	at := start - c.startOffset
+	var perr *ProtocolError
+	var ferr *packet.FormatError
+	switch {
+	case err == errEOF:
+		c.mu.Lock()
+		c.st.gotEOF = true
+		c.mu.Unlock()
+		return ErrPeerClosed
+	case errors.As(err, &perr):
+		perr.Offset = at
+		return perr
+	case errors.As(err, &ferr):
+		quote, _ := c.in.Peek(c.in.Buffered())
+		return &ProtocolError{Offset: at, Reason: "this is not a packet", Quote: clip(quote), Err: err}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		quote, _ := c.in.Peek(c.in.Buffered())
+		return &ProtocolError{Offset: at, Reason: "the stream ends inside a packet", Quote: clip(quote), Err: err}
+	case errors.Is(err, io.EOF):
+		return ErrPeerClosed
+	}
+	return err
+}
+
+// clip copies the part of b that an error quotes.
+func clip(b []byte) []byte { return append([]byte(nil), b[:min(len(b), maxQuote)]...) }

@@ -1,0 +1,118 @@
+package pconn
+
+import "fmt"
+
+// Reply is what a handler answers. The zero value is the empty answer: ok, flags 0, no payload.
+//
+// A Reply's bytes belong to the connection from the handler's return on: they may be sent from where
+// they are, and must not be changed.
+type Reply struct {
+	flags   uint64
+	payload []byte
+	text    string
+}
+
+// None answers with flags 0 and no payload.
+func None() Reply { return Reply{} }
+
+// Flags answers with flags, at most 61 bits of them, and no payload.
+func Flags(flags uint64) Reply { return Reply{flags: flags} }
+
+// Bytes answers with flags 0 and a payload.
+func Bytes(payload []byte) Reply { return Reply{payload: payload} }
+
+// FlagsBytes answers with flags, at most 61 bits of them, and a payload.
+func FlagsBytes(flags uint64, payload []byte) Reply { return Reply{flags: flags, payload: payload} }
+
+// Text answers with flags 0 and text as UTF-8. What is not UTF-8 in s is sent as decimal character
+// references: an encoded surrogate as "&#N;", any other bad byte b as "&#(0xDC00+b);".
+func Text(s string) Reply { return Reply{text: s} }
+
+// bytes returns the reply's payload.
+func (r *Reply) bytes() []byte {
+	if r.text != "" {
+		return appendText(make([]byte, 0, len(r.text)), r.text)
+	}
+	return r.payload
+}
+
+// Pair is flags and bytes as one result of an Adapt function.
+type Pair struct {
+	Flags   uint64
+	Payload []byte
+}
+
+// replyOf follows the reference's table of handler results.
+func replyOf(v any) (Reply, error) {
+	switch v := v.(type) {
+	case nil:
+		return Reply{}, nil
+	case Reply:
+		return v, nil
+	case []byte:
+		return Bytes(v), nil
+	case string:
+		return Text(v), nil
+	case Pair:
+		return FlagsBytes(v.Flags, v.Payload), nil
+	case [2]any:
+		return pairOf(v[:])
+	case []any:
+		return pairOf(v)
+	}
+	flags, err := flagsOf(v)
+	return Flags(flags), err
+}
+
+func pairOf(v []any) (Reply, error) {
+	if len(v) != 2 {
+		return Reply{}, fmt.Errorf("pconn: handler result of %d elements, want flags and bytes", len(v))
+	}
+	flags, err := flagsOf(v[0])
+	if err != nil {
+		return Reply{}, err
+	}
+	payload, ok := v[1].([]byte)
+	if !ok {
+		return Reply{}, fmt.Errorf("pconn: handler result with a payload of type %T, want []byte", v[1])
+	}
+	return FlagsBytes(flags, payload), nil
+}
+
+// flagsOf takes every integer type, and bool, which is an integer at the reference.
+func flagsOf(v any) (uint64, error) {
+	var n int64
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return 1, nil
+		}
+		return 0, nil
+	case uint:
+		return uint64(v), nil
+	case uint8:
+		return uint64(v), nil
+	case uint16:
+		return uint64(v), nil
+	case uint32:
+		return uint64(v), nil
+	case uint64:
+		return v, nil
+	case int:
+		n = int64(v)
+	case int8:
+		n = int64(v)
+	case int16:
+		n = int64(v)
+	case int32:
+		n = int64(v)
+	case int64:
+		n = v
+	default:
+		return 0, fmt.Errorf("pconn: handler result of type %T", v)
+	}
+	if n < 0 {
+		return 0, fmt.Errorf("pconn: handler result with negative flags %d", n)
+	}
+	return uint64(n), nil
+}

@@ -1,0 +1,268 @@
+package pconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"unicode/utf8"
+
+	"github.com/packetstream/packetstream/packet"
+)
+
+// mayAccept checks a request's header, in the reference's order. It returns the handler to run, or
+// the text to reject with, or neither for a request that is dropped, or the error that ends the
+// connection.
+func (c *Conn) mayAccept(h *packet.Header) (handler Handler, text string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.st
+	handler, known := s.handlerOf(h.Channel)
+	switch {
+	case s.sender.eof || s.sender.err != nil:
+		// No answer can follow our EOF.
+		c.counters.DroppedRequests.Add(1)
+		return nil, "", nil
+	case handler == nil && (known || s.handler == nil):
+		return nil, "no request handler", nil
+	case s.noMoreRequests:
+		return nil, "requests no longer allowed", nil
+	case s.phase != phaseOpen && s.calls.n == 0:
+		// While calls of ours are outstanding, requests may belong to them: they are served.
+		return nil, "rejecting request: connection is shutting down", nil
+	case !known:
+		return nil, unknownChannelText(h.Channel), nil
+	case h.Size > c.opts.MaxPayload:
+		c.counters.TooLarge.Add(1)
+		return nil, tooLarge("request", h.Size, c.opts.MaxPayload).Error(), nil
+	}
+	if in := s.incoming.find(h.Channel, h.Tag); in != nil {
+		return nil, "", c.repeatedTag(h, in)
+	}
+	text, err = s.checkBounds(h.Size)
+	if text != "" || err != nil {
+		return nil, text, err
+	}
+	return handler, "", nil
+}
+
+// repeatedTag counts a request that repeats the tag of one at work. To reject it would destroy the
+// first one's answer at a reference peer; a second repetition ends the connection. Conn.mu is held.
+func (c *Conn) repeatedTag(h *packet.Header, in *incoming) error {
+	if in.repeated {
+		return &ProtocolError{Reason: fmt.Sprintf("tag %d on channel %d repeated twice while its request is at work", h.Tag, h.Channel),
+			Quote: quoteHeader(h, nil)}
+	}
+	in.repeated = true
+	c.counters.RepeatedTags.Add(1)
+	return nil
+}
+
+// accept registers a request whose payload is there, and runs its handler as soon as there is a
+// place.
+func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte) {
+	in := &incoming{
+		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.now(),
+		req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
+	}
+	in.ctx = handlerContext{parent: c.base, in: in}
+	c.counters.RequestsIn.Add(1)
+
+	c.mu.Lock()
+	s := &c.st
+	if s.sender.eof {
+		c.counters.DroppedRequests.Add(1)
+		c.mu.Unlock()
+		return
+	}
+	s.incoming.put(in)
+	if s.running >= c.opts.MaxHandlers {
+		s.queue.push(in)
+		c.mu.Unlock()
+		return
+	}
+	c.takePlace(in)
+	c.mu.Unlock()
+	c.startHandler(in)
+}
+
+// takePlace counts the handler of in as at work. Conn.mu is held.
+func (c *Conn) takePlace(in *incoming) {
+	c.st.running++
+	c.st.workers++
+	in.state = incomingAtWork
+}
+
+// startHandler runs the handler on a goroutine that windDown waits for, as long as Close allows. It
+// ends when the handler returns.
+func (c *Conn) startHandler(in *incoming) { go c.work(in) }
+
+// work runs a handler, and after it, in the same place, those that wait for one.
+func (c *Conn) work(in *incoming) {
+	for in != nil {
+		reply, err := c.invoke(in)
+		in = c.finish(in, reply, err)
+	}
+}
+
+// finish answers a request and returns the one whose handler is to run next in its place.
+func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
+	c.answer(in, reply, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.st
+	s.running--
+	s.workers--
+	next := c.nextQueued()
+	if s.workersGone != nil && s.workers <= s.closers {
+		close(s.workersGone)
+		s.workersGone = nil
+	}
+	return next
+}
+
+// finishHandler takes a request out whose answer is queued. Conn.mu is held.
+func (c *Conn) finishHandler(in *incoming) {
+	if in.waits > 0 {
+		// Goroutines that the handler left behind still call: its place is given up by finish alone.
+		c.st.running++
+	}
+	in.state = incomingDone
+	c.st.incoming.remove(in)
+	c.step()
+}
+
+// nextQueued takes the next waiting request into a place, if there is one. Conn.mu is held.
+func (c *Conn) nextQueued() *incoming {
+	s := &c.st
+	if s.running >= c.opts.MaxHandlers {
+		return nil
+	}
+	in := s.queue.pop()
+	if in != nil {
+		c.takePlace(in)
+	}
+	return in
+}
+
+// leavePlace gives the place of the handler that ctx belongs to away while it waits in a call. It
+// returns nil where ctx belongs to no handler at work on this connection.
+func (c *Conn) leavePlace(ctx context.Context) *incoming {
+	in := c.handlerOf(ctx)
+	if in == nil {
+		return nil
+	}
+	c.mu.Lock()
+	if in.state != incomingAtWork {
+		c.mu.Unlock()
+		return nil
+	}
+	var next *incoming
+	in.waits++
+	if in.waits == 1 {
+		c.st.running--
+		next = c.nextQueued()
+	}
+	c.mu.Unlock()
+	if next != nil {
+		c.startHandler(next)
+	}
+	return in
+}
+
+// rejoinPlace takes a place for a handler that has waited, without queueing: it may exceed the limit
+// for as long as it takes the others to finish.
+func (c *Conn) rejoinPlace(in *incoming) {
+	c.mu.Lock()
+	in.waits--
+	if in.waits == 0 && in.state == incomingAtWork {
+		c.st.running++
+	}
+	c.mu.Unlock()
+}
+
+// invoke calls the handler and turns a panic into an error. It is not inlined, since Close finds out
+// by its name on the stack that it is called from a handler.
+//
+//go:noinline
+func (c *Conn) invoke(in *incoming) (reply Reply, err error) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+			return
+		}
+		// runtime.Goexit ends this goroutine for good: another one goes on in its place.
+		go func() { c.work(c.finish(in, Reply{}, errGoexit)) }()
+	}()
+	reply, err = in.handler.ServePacket(&in.ctx, &in.req)
+	returned = true
+	return reply, err
+}
+
+var errGoexit = errors.New("pconn: handler ended its goroutine")
+
+// The text of every error that is not meant for the peer, as the reference has it.
+const handlerFailed = "exception during handler"
+
+// answer sends what the handler returned.
+func (c *Conn) answer(in *incoming, reply Reply, err error) {
+	var payload []byte
+	if err == nil {
+		payload = reply.bytes()
+		err = c.checkReply(&reply, payload)
+	}
+	in.ctx.end(context.Canceled)
+	if err == nil {
+		c.respond(in, true, reply.flags, payload)
+		return
+	}
+	c.counters.HandlerErrors.Add(1)
+	c.reportHandlerError(in, err)
+	c.respond(in, false, 0, []byte(errorText(err)))
+}
+
+// checkReply finds a reply that cannot be sent.
+func (c *Conn) checkReply(r *Reply, payload []byte) error {
+	if r.flags > maxReplyFlags {
+		return Errorf("reply flags %#x do not fit in 61 bits", r.flags)
+	}
+	if int64(len(payload)) > c.opts.MaxPayload {
+		return Errorf("%w", tooLarge("reply", int64(len(payload)), c.opts.MaxPayload))
+	}
+	return nil
+}
+
+const maxReplyFlags = packet.MaxFlags >> 1
+
+// errorText is what the peer is told of a handler's error.
+func errorText(err error) string {
+	var h *handlerError
+	if !errors.As(err, &h) {
+		return handlerFailed
+	}
+	text := appendText(nil, h.Error())
+	for n := maxErrorText; len(text) > maxErrorText; n-- {
+		if utf8.RuneStart(text[n]) {
+			text = text[:n]
+		}
+	}
+	return string(text)
+}
+
+// reportHandlerError tells those who are to know what the peer is not told.
+func (c *Conn) reportHandlerError(in *incoming, err error) {
+	var p *PanicError
+	if errors.As(err, &p) {
+		c.logf(levelError, "panic in handler", "type", in.typ, "channel", in.channel, "tag", in.tag, "panic", p.Value, "stack", string(p.Stack))
+	} else {
+		c.logf(levelWarn, "handler failed", "type", in.typ, "channel", in.channel, "tag", in.tag, "error", err)
+	}
+	if c.opts.OnHandlerError != nil {
+		defer func() { _ = recover() }() // the hook's own panic must not cost the program
+		c.opts.OnHandlerError(&in.req, err)
+	}
+}

@@ -1,0 +1,160 @@
+package pconn
+
+import (
+	"fmt"
+
+	"github.com/packetstream/packetstream/packet"
+)
+
+// phase is how far this end's side of the connection has come. Shutdown, the peer's EOF and errors
+// only ever move it forward.
+//
+//	open ──Shutdown, end of receiving──▶ draining ──nothing outstanding, or time is up──▶ ended
+//
+// In draining no new requests are made, but by handlers; those accepted are finished, and responses
+// flow. On the way to ended the EOF packet is queued, behind which nothing is sent. The connection
+// is closed when EOF has left (or sending has failed) and receiving has ended: see windDown.
+type phase uint8
+
+const (
+	phaseOpen phase = iota
+	phaseDraining
+	phaseEnded
+)
+
+func (p phase) String() string { return [...]string{"open", "draining", "ended"}[p] }
+
+// state is everything in flight. It is guarded by Conn.mu.
+type state struct {
+	phase phase
+
+	// Our requests.
+	calls     callTable
+	callBytes int64
+	callers   line // wait for room to make a request
+
+	// The peer's requests.
+	handler        Handler            // of channel 0
+	handlers       map[uint64]Handler // of the other channels
+	incoming       incomingTable
+	running        int      // handlers at work, those that wait in a call not counted
+	workers        int      // handlers begun and not finished
+	queue          runQueue // accepted requests that wait for a place
+	repliers       line     // handlers that wait for room to answer
+	noMoreRequests bool     // the peer sent ERQ
+	gotEOF         bool     // the peer sent EOF, rather than ending its stream
+
+	sender sender
+
+	shutdown    bool  // Shutdown was called
+	recvEnded   bool  // nothing more will be received
+	endErr      error // what ended the connection, once recvEnded
+	closers     int   // Close calls made by handlers, which are not waited for
+	workersGone chan struct{}
+
+	text []byte // the first bytes received, while they are no packet yet and read as text
+}
+
+// mayCall says whether a new request can be made.
+func (s *state) mayCall(inHandler bool) error {
+	switch {
+	case s.recvEnded:
+		return s.endErr
+	case s.sender.eof:
+		return ErrDraining
+	case s.phase != phaseOpen && !inHandler:
+		return ErrDraining
+	}
+	return nil
+}
+
+// roomForCall says whether a request of size bytes may be made now, or whether there is no point in
+// waiting.
+func (s *state) roomForCall(size int64) bool {
+	if s.sender.eof || s.recvEnded {
+		return true
+	}
+	return s.calls.n < maxOutstanding &&
+		(s.callBytes == 0 || s.callBytes+size <= maxOutstandingBytes) &&
+		s.sender.pending.Len() < maxQueue
+}
+
+// roomForReply says whether an answer may be queued now, or whether there is no point in waiting.
+func (s *state) roomForReply() bool {
+	return s.sender.eof || s.sender.err != nil || s.sender.pending.Len() < maxQueue
+}
+
+func (s *state) addCall(c *call) {
+	s.calls.put(c)
+	s.callBytes += c.size
+}
+
+// removeCall takes a call out and reports whether it was in. The first caller in line may have its
+// room.
+func (s *state) removeCall(c *call) bool {
+	if !s.calls.remove(c) {
+		return false
+	}
+	s.callBytes -= c.size
+	s.callers.wakeFirst()
+	return true
+}
+
+// checkBounds says with which text a request of size bytes is to be refused, if at all, or that the
+// peer has gone so far past the bounds that the connection ends.
+func (s *state) checkBounds(size int64) (text string, err error) {
+	unanswered := s.incoming.n + s.sender.answers + s.sender.currentAnswers
+	switch {
+	case unanswered >= hardFactor*maxOutstanding:
+		return "", &LimitError{What: "requests received and not answered", Value: int64(unanswered) + 1, Max: hardFactor * maxOutstanding}
+	case unanswered >= maxOutstanding:
+		return fmt.Sprintf("too many requests: the limit is %d unanswered ones", maxOutstanding), nil
+	case s.incoming.bytes > 0 && s.incoming.bytes+size > maxOutstandingBytes:
+		return fmt.Sprintf("requests too large: the limit is %d bytes of unanswered ones", maxOutstandingBytes), nil
+	}
+	return "", nil
+}
+
+// handlerOf returns a channel's handler, and whether there is such a channel.
+func (s *state) handlerOf(channel uint64) (Handler, bool) {
+	if channel == 0 {
+		return s.handler, true
+	}
+	h, known := s.handlers[channel]
+	return h, known
+}
+
+// step moves the phase on where what it waited for has come about. It is called, with Conn.mu held,
+// after every change that may matter to it.
+func (c *Conn) step() {
+	s := &c.st
+	if s.phase == phaseDraining && s.calls.n == 0 && s.incoming.n <= s.closers {
+		c.queueEOF()
+	}
+}
+
+// drain begins to drain. Conn.mu is held.
+func (c *Conn) drain() {
+	if c.st.phase == phaseOpen {
+		c.st.phase = phaseDraining
+	}
+	c.step()
+}
+
+// queueEOF queues the EOF packet, the last one. Conn.mu is held.
+func (c *Conn) queueEOF() {
+	s := &c.st
+	if s.phase == phaseEnded {
+		return
+	}
+	s.phase = phaseEnded
+	if s.sender.err == nil {
+		eof := packet.Header{Request: true}
+		buf, _ := eof.Append(s.sender.pending.Begin())
+		s.sender.pending.End(buf)
+		s.sender.eof = true
+		c.wakeSender()
+	}
+	s.callers.wakeFirst()
+	s.repliers.wakeFirst()
+}

@@ -23,6 +23,7 @@ type Conn struct {
 	watch    *watch // nil if nobody looks on
 	log      *logQueue
 	counters Counters
+	inline   inliner
 
 	startOffset int64 // of the input, when the connection began
 
@@ -88,13 +89,25 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	return c, nil
 }
 
-// start starts the connection's one permanent goroutine. It receives, and then ends the connection;
-// Done is closed as the last thing it does. The others come and go: the sender goroutine
-// (startSender) and the handlers' (startHandler), both of which windDown waits for.
-func (c *Conn) start() { go c.run() }
+// start starts the connection's one permanent goroutine, the receiver. It may change places with
+// another (startReceiving), and whichever receives last ends the connection and closes Done as the
+// last thing. The others come and go: the sender goroutine (startSender) and the handlers'
+// (startHandler), both of which windDown waits for.
+func (c *Conn) start() {
+	go func() {
+		if err := c.firstPacket(); err != nil {
+			c.end(err)
+			return
+		}
+		c.receive()
+	}()
+}
 
-func (c *Conn) run() {
-	err := c.receive()
+// startReceiving lets receiving go on on a new goroutine, which takes start's place.
+func (c *Conn) startReceiving() { go c.receive() }
+
+// end is the end of receiving.
+func (c *Conn) end(err error) {
 	c.interrupting.Lock()
 	c.receiving = false
 	c.interrupting.Unlock()

@@ -10,6 +10,7 @@ type Counters struct {
 	Flushes         atomic.Uint64 // times that what was queued was handed to the system
 	Batches         atomic.Uint64 // flushes of more than one packet
 	SenderHandovers atomic.Uint64 // writes that the descriptor did not take at once
+	Handovers       atomic.Uint64 // handlers that receiving did not wait for, after it had begun to
 
 	RequestsOut   atomic.Uint64 // requests made
 	RequestsIn    atomic.Uint64 // requests accepted

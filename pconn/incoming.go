@@ -13,6 +13,7 @@ type incoming struct {
 	typ     uint64
 	size    int64 // payload bytes, as counted against maxOutstandingBytes
 	begun   time.Time
+	run     uint64 // the inliner's state during the inline run, 0 if there was none
 
 	// Guarded by Conn.mu.
 	chain    *incoming // next in the same slot of the table

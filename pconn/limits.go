@@ -36,6 +36,10 @@ const (
 	// Less than this starves callers at high concurrency: it must hold a full round of them.
 	maxQueue = 1 << 20
 
+	// maxHeld is how many bytes of answers of inline handlers are held back for the next write: as
+	// many as a pipe holds.
+	maxHeld = 64 << 10
+
 	// gatherFrom is the payload size from which a payload is sent from where it is: below, the
 	// copy costs less than another element of a gathered write.
 	gatherFrom = 32 << 10

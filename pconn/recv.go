@@ -8,39 +8,61 @@ import (
 	"github.com/packetstream/packetstream/packet"
 )
 
-// receive reads packets until the peer's EOF or an error, and returns what ended it. It waits for
-// nobody but the peer: not for a handler, a caller, a write, a tick or a log.
-func (c *Conn) receive() error {
-	if err := c.firstPacket(); err != nil {
-		return err
-	}
+// receive reads packets until the peer's EOF or an error, which ends the connection, or until it has
+// lost receiving to another goroutine. It waits for nobody but the peer: not for a handler, a caller,
+// a write, a tick or a log.
+func (c *Conn) receive() {
 	for {
-		if err := c.receiveOne(); err != nil {
-			return err
+		goOn, err := c.receiveOne()
+		if err != nil {
+			c.end(err)
+			return
+		}
+		if !goOn {
+			return
 		}
 	}
 }
 
-// receiveOne reads one packet and does what it asks for. Its error ends receiving.
-func (c *Conn) receiveOne() error {
+// receiveOne reads one packet and does what it asks for. Its error ends receiving; otherwise it reports
+// whether this goroutine still receives.
+func (c *Conn) receiveOne() (goOn bool, err error) {
 	start := c.in.Offset()
-	h, err := packet.ReadHeader(c.in)
+	h, err := c.readHeader()
 	if err != nil {
-		return c.readError(start, err)
+		return false, c.readError(start, err)
 	}
 	n := int(c.in.Offset()-start) + int(h.Size)
 	c.counters.PacketsIn.Add(1)
 	c.counters.BytesIn.Add(uint64(n))
 	c.watch.received(&h, n)
-	if !h.Request {
-		err = c.response(&h)
+	goOn = true
+	if h.Request {
+		goOn, err = c.request(&h)
 	} else {
-		err = c.request(&h)
+		err = c.response(&h)
 	}
 	if err != nil {
-		return c.readError(start, err)
+		return false, c.readError(start, err)
 	}
-	return nil
+	return goOn, nil
+}
+
+// readHeader reads the next header. What inline handlers left to be written is written before the
+// rest of a packet has to be waited for.
+func (c *Conn) readHeader() (packet.Header, error) {
+	b, _ := c.in.Peek(0)
+	h, n, err := packet.ParseHeader(b)
+	if err != nil || h.Size > int64(len(b)-n) {
+		c.flushHeld()
+	}
+	if err == packet.ErrShort {
+		return packet.ReadHeader(c.in)
+	}
+	if err != nil {
+		return h, err
+	}
+	return h, c.in.Skip(int64(n))
 }
 
 // claim is what a response finds.
@@ -143,37 +165,35 @@ func (c *call) answer(h *packet.Header, payload []byte) {
 	c.complete()
 }
 
-// request takes one request of the peer: it is accepted, rejected or dropped.
-func (c *Conn) request(h *packet.Header) error {
+// request takes one request of the peer: it is accepted, rejected or dropped. It reports whether this
+// goroutine still receives.
+func (c *Conn) request(h *packet.Header) (goOn bool, err error) {
 	switch {
 	case h.IsEOF():
-		return errEOF
+		return false, errEOF
 	case h.IsERQ():
 		c.mu.Lock()
 		c.st.noMoreRequests = true
 		c.mu.Unlock()
-		return nil
+		return true, nil
 	case h.Type == 0:
-		return &ProtocolError{Reason: "a request of type 0 that is neither EOF nor ERQ", Quote: quoteHeader(h, nil)}
+		return false, &ProtocolError{Reason: "a request of type 0 that is neither EOF nor ERQ", Quote: quoteHeader(h, nil)}
 	}
 	handler, text, err := c.mayAccept(h)
-	switch {
-	case err != nil:
-		return err
-	case handler == nil && text == "":
-		return c.in.Skip(h.Size)
-	case handler == nil:
-		if err := c.reject(h, text); err != nil {
-			return err
+	if err != nil {
+		return false, err
+	}
+	if handler == nil {
+		if text != "" {
+			err = c.reject(h, text)
 		}
-		return c.in.Skip(h.Size)
+		return true, errors.Join(err, c.in.Skip(h.Size))
 	}
 	payload, err := c.readPayload(h)
 	if err != nil {
-		return err
+		return false, err
 	}
-	c.accept(h, handler, payload)
-	return nil
+	return c.accept(h, handler, payload), nil
 }
 
 // readPayload reads a payload within the limits into memory of its own.

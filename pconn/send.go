@@ -31,6 +31,7 @@ type sender struct {
 	answers        int  // responses among them
 	currentAnswers int  // responses in current
 	writing        bool // somebody is in a write cycle
+	hold           bool // what is appended now may wait until receiving waits
 	leavers        int  // callers who wait for a system call to return that has their payload
 	called         sync.Cond
 	graceTimer     *time.Timer
@@ -94,15 +95,21 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	return nil
 }
 
-// respond queues the answer to a request. It waits for room while the queue is over its bound.
+// respond queues the answer to a request. It waits for room while the queue is over its bound, unless
+// the handler's goroutine receives: then receiving goes elsewhere first.
 func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) {
 	h := responseHeader(in.channel, in.tag, ok, flags, len(payload))
 	c.mu.Lock()
 	if !c.st.repliers.empty() || !c.st.roomForReply() {
+		c.mu.Unlock()
+		c.takeReceiving(in.run)
+		c.mu.Lock()
 		// The wait ends with room, or when nothing can be sent any more.
-		c.waitFor(context.Background(), &c.st.repliers, c.st.roomForReply)
+		_ = c.waitFor(context.Background(), &c.st.repliers, c.st.roomForReply)
 	}
+	c.st.sender.hold = c.opts.Grace == 0 && in.run != 0 && c.inline.state.Load() == in.run
 	q, _ := c.append(&h, payload, len(payload) >= gatherFrom)
+	c.st.sender.hold = false
 	c.finishHandler(in)
 	if c.st.roomForReply() {
 		c.st.repliers.wakeFirst()
@@ -117,6 +124,20 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) {
 		}
 		c.writeCycle(callerRounds)
 	}
+}
+
+// flushHeld writes what inline handlers answered. It is called before receiving may wait, and by the
+// goroutine of an inline handler that has lost receiving.
+func (c *Conn) flushHeld() {
+	c.mu.Lock()
+	s := &c.st.sender
+	if s.writing || s.graceArmed || s.err != nil || !s.hasPending() {
+		c.mu.Unlock()
+		return
+	}
+	s.writing = true
+	c.mu.Unlock()
+	c.writeCycle(callerRounds)
 }
 
 // reject queues a "not ok" response with a text, from the receiving goroutine: it never waits. The
@@ -187,7 +208,7 @@ func (c *Conn) appended(h *packet.Header) queued {
 	if !h.Request {
 		s.answers++
 	}
-	if s.writing {
+	if s.writing || s.hold && s.pending.Len() < maxHeld {
 		return q
 	}
 	if c.opts.Grace > 0 && s.pending.Len() < gatherFrom {

@@ -59,8 +59,8 @@ func (c *Conn) repeatedTag(h *packet.Header, in *incoming) error {
 }
 
 // accept registers a request whose payload is there, and runs its handler as soon as there is a
-// place.
-func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte) {
+// place: inline, if that may be. It reports whether this goroutine still receives.
+func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte) bool {
 	in := &incoming{
 		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.now(),
 		req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
@@ -73,17 +73,22 @@ func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte) {
 	if s.sender.eof {
 		c.counters.DroppedRequests.Add(1)
 		c.mu.Unlock()
-		return
+		return true
 	}
 	s.incoming.put(in)
 	if s.running >= c.opts.MaxHandlers {
 		s.queue.push(in)
 		c.mu.Unlock()
-		return
+		return true
 	}
 	c.takePlace(in)
+	inline := s.repliers.empty() && s.roomForReply() && c.inline.typeOf(in.typ).mayRun()
 	c.mu.Unlock()
+	if inline {
+		return c.runInline(in)
+	}
 	c.startHandler(in)
+	return true
 }
 
 // takePlace counts the handler of in as at work. Conn.mu is held.
@@ -93,7 +98,7 @@ func (c *Conn) takePlace(in *incoming) {
 	in.state = incomingAtWork
 }
 
-// startHandler runs the handler on a goroutine that windDown waits for, as long as Close allows. It
+// startHandler runs the handler on a goroutine of its own that windDown waits for, as long as Close allows. It
 // ends when the handler returns.
 func (c *Conn) startHandler(in *incoming) { go c.work(in) }
 
@@ -167,6 +172,7 @@ func (c *Conn) leavePlace(ctx context.Context) *incoming {
 	if next != nil {
 		c.startHandler(next)
 	}
+	c.takeReceiving(in.run)
 	return in
 }
 
@@ -196,6 +202,7 @@ func (c *Conn) invoke(in *incoming) (reply Reply, err error) {
 			return
 		}
 		// runtime.Goexit ends this goroutine for good: another one goes on in its place.
+		c.takeReceiving(in.run)
 		go func() { c.work(c.finish(in, Reply{}, errGoexit)) }()
 	}()
 	reply, err = in.handler.ServePacket(&in.ctx, &in.req)

@@ -1,0 +1,144 @@
+package pconn
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// inliner runs handlers on the receiving goroutine.
+//
+// A handler that returns at once is best run there: no other goroutine has to be woken, and the
+// answers to all requests of one read leave in one write. A handler that does not return at once must
+// not hold receiving up. So receiving is taken away from under it, to go on on another goroutine, as
+// soon as it calls back on the connection, or when a watchdog has seen it at work twice. The goroutine
+// that lost receiving ends as any handler's. Request types whose handlers were seen to wait have
+// goroutines of their own for a while.
+//
+// What is not atomic belongs to whoever receives.
+type inliner struct {
+	// state is the number of the last run, times two, plus one while it is under way. Whoever takes the
+	// one away has receiving: the goroutine of the run when its handler is done, or who takes
+	// receiving away from it.
+	state   atomic.Uint64
+	current *incoming // the run under way, or the last
+
+	armed    atomic.Bool // the watchdog's timer runs, and timer and seen are the watchdog's
+	watchdog *time.Timer
+	seen     uint64 // state at the watchdog's last look
+
+	types [64]inlineType // by request type, modulo their number
+}
+
+// inlineType is what is known of a type's handlers.
+type inlineType struct {
+	runs       uint32
+	goroutines uint32 // how many requests have goroutines of their own before the next try
+	penalty    uint32 // how many it was the last time
+}
+
+const (
+	// watchEvery is the watchdog's period. A handler that waits holds receiving up for at most two of
+	// them, once in a while; the looks cost a busy connection about 1 % of a core.
+	watchEvery = 200 * time.Microsecond
+
+	// A type that was seen to wait is tried inline again after minPenalty requests, and after twice as
+	// many each time that it is seen again.
+	minPenalty = 256
+	maxPenalty = 1 << 16
+
+	// longRun is the time from which a handler has a goroutine of its own, since another core may run
+	// it meanwhile. One run of sampleRuns is timed.
+	longRun    = 20 * time.Microsecond
+	sampleRuns = 16
+)
+
+func (n *inliner) typeOf(typ uint64) *inlineType { return &n.types[typ%uint64(len(n.types))] }
+
+// mayRun says whether a request of the type is to be run inline.
+func (t *inlineType) mayRun() bool {
+	if t.goroutines > 0 {
+		t.goroutines--
+		return false
+	}
+	return true
+}
+
+// waited remembers that a handler of the type did not return at once.
+func (t *inlineType) waited() {
+	t.penalty = min(max(2*t.penalty, minPenalty), maxPenalty)
+	t.goroutines = t.penalty
+}
+
+// runInline runs a handler on the receiving goroutine, and reports whether that still receives.
+func (c *Conn) runInline(in *incoming) bool {
+	n := &c.inline
+	t := n.typeOf(in.typ)
+	t.runs++
+	var began time.Time
+	if t.runs%sampleRuns == 0 {
+		began = c.now()
+	}
+	in.run = n.state.Load() + 3 // the next even number, plus one
+	n.current = in
+	n.state.Store(in.run)
+	if !n.armed.Load() {
+		c.armWatchdog()
+	}
+	reply, err := c.invoke(in)
+	next := c.finish(in, reply, err)
+	if !n.state.CompareAndSwap(in.run, in.run-1) {
+		// What finish left to be written when receiving stops has nobody else to write it.
+		c.flushHeld()
+		c.work(next)
+		return false
+	}
+	if next != nil {
+		c.startHandler(next)
+	}
+	if !began.IsZero() && c.now().Sub(began) > longRun {
+		t.waited()
+	}
+	return true
+}
+
+// takeReceiving takes receiving away from the handler that was run inline when the state was as given,
+// and lets it go on on another goroutine. It does nothing if that run is over, or was left before.
+func (c *Conn) takeReceiving(state uint64) {
+	n := &c.inline
+	if state&1 == 0 || !n.state.CompareAndSwap(state, state-1) {
+		return
+	}
+	n.typeOf(n.current.typ).waited()
+	c.counters.Handovers.Add(1)
+	c.startReceiving()
+}
+
+// armWatchdog starts the watchdog, which goes on until it has seen nothing run for a period.
+func (c *Conn) armWatchdog() {
+	n := &c.inline
+	n.seen = 0
+	n.armed.Store(true)
+	if n.watchdog == nil {
+		n.watchdog = time.AfterFunc(watchEvery, c.watchInline)
+		return
+	}
+	n.watchdog.Reset(watchEvery)
+}
+
+// watchInline is the watchdog's look.
+func (c *Conn) watchInline() {
+	n := &c.inline
+	state := n.state.Load()
+	if state == n.seen {
+		if state&1 != 0 {
+			c.takeReceiving(state)
+		}
+		n.armed.Store(false)
+		// A run that began before it could see that nobody watches is watched after all.
+		if now := n.state.Load(); now&1 == 0 || now == state || !n.armed.CompareAndSwap(false, true) {
+			return
+		}
+	}
+	n.seen = state
+	n.watchdog.Reset(watchEvery)
+}

@@ -3,10 +3,12 @@ module github.com/packetstream/packetstream
 go 1.26.0
 
 require (
+	github.com/djherbis/buffer v1.2.1
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.12.1
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.49.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

@@ -57,4 +57,15 @@ const (
 
 	// MaxPipe is the largest size of a Pipe, in bytes.
 	MaxPipe = 1 << 30
+
+	// DefaultBacklogMemory is how many bytes a Backlog holds in memory, 1 MiB: a burst, at a price that a
+	// program with many connections can pay for each.
+	DefaultBacklogMemory = 1 << 20
+
+	// DefaultBacklogDisk is how many bytes more it holds on disk, 64 MiB: what one end may have unanswered.
+	DefaultBacklogDisk = 64 << 20
+
+	// MaxBacklog is the largest of either limit, 1 TiB, so that their sum can be held in an int64 and an
+	// accidental number is found out.
+	MaxBacklog = 1 << 40
 )

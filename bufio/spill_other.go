@@ -1,0 +1,5 @@
+//go:build !linux
+
+package bufio
+
+func openSpill(dir string) (spillFile, error) { return openNamed(dir) }

@@ -3,6 +3,7 @@ module github.com/packetstream/packetstream
 go 1.26.0
 
 require (
+	github.com/creack/pty v1.1.24
 	github.com/djherbis/buffer v1.2.1
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.12.1

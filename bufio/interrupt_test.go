@@ -86,7 +86,7 @@ func TestInterruptLosesNothing(t *testing.T) {
 			assert.Zero(t, in.Offset())
 			b, err := in.Peek(0)
 			require.NoError(t, err, "what is buffered can be looked at")
-			assert.Equal(t, sent[:len(b)], b)
+			assert.Equal(t, string(sent[:len(b)]), string(b))
 			_, err = in.Take(len(sent))
 			require.Equal(t, ErrInterrupted, err)
 			in.Interrupt()

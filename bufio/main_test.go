@@ -12,8 +12,6 @@ import (
 // helperEnv names the role of a copy of the test program that a test started.
 const helperEnv = "BUFIO_TEST_HELPER"
 
-var helpers = map[string]func(){}
-
 func TestMain(m *testing.M) {
 	if role := os.Getenv(helperEnv); role != "" {
 		helpers[role]()

@@ -1,0 +1,479 @@
+package bufio
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// helpers are what a copy of the test program can be asked to do.
+var helpers = map[string]func(){"broken stdout": brokenStdout}
+
+// ends are two bare descriptors that the test owns: what is written to w can be read from r.
+type ends struct{ r, w int }
+
+// kinds are the objects behind descriptors, and how an Input and an Output are expected to use them.
+var kinds = map[string]struct {
+	open    func(t *testing.T) ends
+	in, out string
+}{
+	"pipe":              {pipeEnds(0), "reopened", "reopened"},
+	"non-blocking pipe": {pipeEnds(unix.O_NONBLOCK), "reopened", "reopened"},
+	"FIFO":              {fifoEnds, "reopened", "reopened"},
+	"socket":            {socketEnds(0), "socket", "socket"},
+	"non-blocking socket": {
+		socketEnds(unix.SOCK_NONBLOCK), "poller", "poller"},
+	"terminal": {ptyEnds, "goroutine", "blocking"},
+}
+
+func pipeEnds(flags int) func(t *testing.T) ends {
+	return func(t *testing.T) ends {
+		var p [2]int
+		require.NoError(t, unix.Pipe2(p[:], unix.O_CLOEXEC|flags))
+		return own(t, p[0], p[1])
+	}
+}
+
+func fifoEnds(t *testing.T) ends {
+	name := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, unix.Mkfifo(name, 0o600))
+	r, err := unix.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.SetNonblock(r, false))
+	w, err := unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	return own(t, r, w)
+}
+
+func socketEnds(flags int) func(t *testing.T) ends {
+	return func(t *testing.T) ends {
+		p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
+		require.NoError(t, err)
+		return own(t, p[0], p[1])
+	}
+}
+
+// ptyEnds gives a terminal in raw mode to read from, and the side of its emulator to write to.
+func ptyEnds(t *testing.T) ends {
+	master, slave, err := pty.Open()
+	require.NoError(t, err)
+	defer master.Close()
+	defer slave.Close()
+	r, err := unix.Dup(int(slave.Fd()))
+	require.NoError(t, err)
+	w, err := unix.Dup(int(master.Fd()))
+	require.NoError(t, err)
+	attr, err := unix.IoctlGetTermios(r, unix.TCGETS)
+	require.NoError(t, err)
+	attr.Lflag &^= unix.ICANON | unix.ECHO | unix.ISIG
+	attr.Iflag &^= unix.ICRNL | unix.IXON | unix.INLCR | unix.IGNCR | unix.ISTRIP
+	attr.Oflag &^= unix.OPOST
+	require.NoError(t, unix.IoctlSetTermios(r, unix.TCSETS, attr))
+	return own(t, r, w)
+}
+
+func own(t *testing.T, r, w int) ends {
+	t.Cleanup(func() { unix.Close(r); unix.Close(w) })
+	return ends{r, w}
+}
+
+func flagsOf(t *testing.T, fd int) int {
+	t.Helper()
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	require.NoError(t, err, "the owner's descriptor is open")
+	return flags
+}
+
+func TestDescriptorsStayTheirOwners(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			e := kind.open(t)
+			rflags, wflags := flagsOf(t, e.r), flagsOf(t, e.w)
+			for round := range 3 {
+				in, err := InputFD(e.r)
+				require.NoError(t, err)
+				out, err := OutputFD(e.w)
+				require.NoError(t, err)
+				assert.Equal(t, kind.in, in.Mode())
+				assert.Equal(t, kind.out, out.Mode())
+				exchange(t, in, out, 3000*(round+1))
+				assert.Equal(t, rflags, flagsOf(t, e.r), "while in use")
+				assert.Equal(t, wflags, flagsOf(t, e.w), "while in use")
+				require.NoError(t, in.Close())
+				require.NoError(t, out.Close())
+				in, out = nil, nil
+				runtime.GC()
+				runtime.GC()
+				assert.Equal(t, rflags, flagsOf(t, e.r))
+				assert.Equal(t, wflags, flagsOf(t, e.w))
+			}
+			_, err := unix.Write(e.w, []byte("x"))
+			require.NoError(t, err)
+			n, err := unix.Read(e.r, make([]byte, 10))
+			require.NoError(t, err)
+			assert.Equal(t, 1, n, "the owner reads what comes after Close")
+		})
+	}
+}
+
+// exchange sends n bytes from out to in.
+func exchange(t *testing.T, in *Input, out *Output, n int) {
+	t.Helper()
+	data := pattern(n)
+	sent := later(t, func() error {
+		return out.Write(&slices1{bufs: [][]byte{data[:n/3], data[n/3:]}}, true)
+	})
+	got, err := in.Take(n)
+	require.NoError(t, err)
+	require.Equal(t, data, got)
+	require.NoError(t, sent())
+}
+
+func TestLargeAmountsThroughDescriptors(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			e := kind.open(t)
+			in, err := InputFD(e.r)
+			require.NoError(t, err)
+			defer in.Close()
+			out, err := OutputFD(e.w)
+			require.NoError(t, err)
+			defer out.Close()
+			exchange(t, in, out, 1<<20)
+		})
+	}
+}
+
+func TestBlockedDescriptorsCanBeStopped(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			e := kind.open(t)
+			in, err := InputFD(e.r)
+			require.NoError(t, err)
+			out, err := OutputFD(e.w)
+			require.NoError(t, err)
+
+			peek := func() error { _, err := in.Peek(1); return err }
+			got := later(t, peek)
+			in.Interrupt()
+			require.Equal(t, ErrInterrupted, got())
+			in.Resume()
+			got = later(t, peek)
+
+			src := &slices1{bufs: [][]byte{make([]byte, 10)}}
+			require.NoError(t, out.Write(src, true))
+			require.NoError(t, got())
+			_, err = in.Take(10)
+			require.NoError(t, err)
+
+			got = later(t, peek)
+			require.NoError(t, in.Close())
+			require.ErrorIs(t, got(), ErrClosed)
+
+			write := func() error { return out.Write(&slices1{bufs: [][]byte{make([]byte, 16<<20)}}, true) }
+			sent := later(t, write)
+			out.Interrupt()
+			require.Equal(t, ErrInterrupted, sent())
+			out.Resume()
+			sent = later(t, write)
+			require.NoError(t, out.Close())
+			require.Equal(t, ErrClosed, sent())
+		})
+	}
+}
+
+func TestDescriptorsThatMustNotWait(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			e := kind.open(t)
+			in, err := InputFD(e.r)
+			require.NoError(t, err)
+			defer in.Close()
+			out, err := OutputFD(e.w)
+			require.NoError(t, err)
+			defer out.Close()
+			_, err = in.TryRead(make([]byte, 10))
+			require.Equal(t, ErrWouldBlock, err)
+			src := &slices1{bufs: [][]byte{make([]byte, 16<<20)}}
+			require.Equal(t, ErrWouldBlock, later(t, func() error { return out.Write(src, false) })())
+			assert.Equal(t, out.NonBlocking(), src.n > 0)
+		})
+	}
+}
+
+func TestTheOtherSideOfADescriptorIsGone(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			e := kind.open(t)
+			in, err := InputFD(e.r)
+			require.NoError(t, err)
+			defer in.Close()
+			_, err = unix.Write(e.w, []byte("last"))
+			require.NoError(t, err)
+			b, err := in.Peek(4)
+			require.NoError(t, err)
+			require.Equal(t, "last", string(b))
+			require.NoError(t, unix.Close(e.w))
+			rest, err := in.Rest(100)
+			require.NoError(t, err, "the end of the stream is an end")
+			assert.Equal(t, "last", string(rest))
+		})
+	}
+	for _, name := range []string{"pipe", "FIFO", "socket", "non-blocking socket"} {
+		t.Run("write to "+name, func(t *testing.T) {
+			e := kinds[name].open(t)
+			out, err := OutputFD(e.w)
+			require.NoError(t, err)
+			defer out.Close()
+			require.NoError(t, unix.Close(e.r))
+			err = out.Write(&slices1{bufs: [][]byte{{1}}}, true)
+			require.ErrorIs(t, err, ErrPeerGone)
+			require.ErrorIs(t, err, unix.EPIPE)
+		})
+	}
+}
+
+func TestAFIFOWithoutReader(t *testing.T) {
+	e := fifoEnds(t)
+	require.NoError(t, unix.Close(e.r))
+	out, err := OutputFD(e.w)
+	require.NoError(t, err)
+	defer out.Close()
+	assert.Equal(t, "blocking", out.Mode(), "a FIFO without reader cannot be opened anew")
+	require.ErrorIs(t, out.Write(&slices1{bufs: [][]byte{{1}}}, true), ErrPeerGone)
+}
+
+func TestPipesWhereReopeningIsRefused(t *testing.T) {
+	e := pipeEnds(0)(t)
+	in, out := dupInput(t, e.r), dupOutput(t, e.w)
+	defer in.Close()
+	defer out.Close()
+	assert.Equal(t, "goroutine", in.Mode())
+	assert.Equal(t, "blocking", out.Mode())
+	exchange(t, in, out, 1<<20)
+	got := later(t, func() error { _, err := in.Peek(1); return err })
+	in.Interrupt()
+	require.Equal(t, ErrInterrupted, got())
+	sent := later(t, func() error { return out.Write(&slices1{bufs: [][]byte{make([]byte, 1<<20)}}, true) })
+	out.Interrupt()
+	require.Equal(t, ErrInterrupted, sent())
+}
+
+func dupInput(t *testing.T, fd int) *Input {
+	t.Helper()
+	f := dupFile(t, fd)
+	return newInput(newFileOrigin(f, f))
+}
+
+func dupOutput(t *testing.T, fd int) *Output {
+	t.Helper()
+	f := dupFile(t, fd)
+	return newOutput(newFileSink(f, f))
+}
+
+func dupFile(t *testing.T, fd int) *os.File {
+	t.Helper()
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	require.NoError(t, err)
+	return os.NewFile(uintptr(own), "descriptor")
+}
+
+func TestTypingAfterCloseIsNotSwallowed(t *testing.T) {
+	e := ptyEnds(t)
+	in, err := InputFD(e.r)
+	require.NoError(t, err)
+	got := later(t, func() error { _, err := in.Peek(1); return err })
+	require.NoError(t, in.Close())
+	require.ErrorIs(t, got(), ErrClosed)
+	_, err = unix.Write(e.w, []byte("typed"))
+	require.NoError(t, err)
+	b := make([]byte, 10)
+	var n int
+	within(t, func() { n, err = unix.Read(e.r, b) })
+	require.NoError(t, err)
+	assert.Equal(t, "typed", string(b[:n]))
+}
+
+func TestRegularFileByDescriptor(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	require.NoError(t, err)
+	defer f.Close()
+	fd, err := unix.Dup(int(f.Fd()))
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	out, err := OutputFD(fd)
+	require.NoError(t, err)
+	data := pattern(300_000)
+	require.NoError(t, out.Write(&slices1{bufs: [][]byte{data}}, true))
+	require.NoError(t, out.Close())
+	_, err = f.Seek(10, io.SeekStart)
+	require.NoError(t, err)
+	in, err := InputFD(fd)
+	require.NoError(t, err)
+	assert.Equal(t, "file", in.Mode())
+	require.NoError(t, in.Skip(200_000))
+	rest, err := in.Rest(len(data))
+	require.NoError(t, err)
+	assert.Equal(t, data[200_010:], rest)
+	require.NoError(t, in.Close())
+	flagsOf(t, fd)
+}
+
+func TestDevices(t *testing.T) {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(null)
+	in, err := InputFD(null)
+	require.NoError(t, err)
+	_, err = in.Peek(1)
+	require.Equal(t, io.EOF, err)
+	require.NoError(t, in.Close())
+	out, err := OutputFD(null)
+	require.NoError(t, err)
+	require.NoError(t, out.Write(&slices1{bufs: [][]byte{make([]byte, 1<<20)}}, true))
+	require.NoError(t, out.Close())
+
+	zero, err := os.Open("/dev/zero")
+	require.NoError(t, err)
+	z := OwnInput(zero)
+	b, err := z.Take(100_000)
+	require.NoError(t, err)
+	assert.Equal(t, make([]byte, 100_000), b)
+	require.NoError(t, z.Close())
+
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	f := OwnOutput(full)
+	require.ErrorIs(t, f.Write(&slices1{bufs: [][]byte{{1}}}, true), unix.ENOSPC)
+	require.NoError(t, f.Close())
+}
+
+func TestDescriptorsThatCannotBeUsed(t *testing.T) {
+	e := pipeEnds(0)(t)
+	dir, err := unix.Open(t.TempDir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(dir)
+	dgram, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(dgram)
+	input := func(fd int) error { _, err := InputFD(fd); return err }
+	output := func(fd int) error { _, err := OutputFD(fd); return err }
+	for name, c := range map[string]struct {
+		open func(int) error
+		fd   int
+		want error
+	}{
+		"negative":           {input, -1, unix.EBADF},
+		"closed":             {input, 1 << 20, unix.EBADF},
+		"closed, to write":   {output, 1 << 20, unix.EBADF},
+		"the writing end":    {input, e.w, unix.EBADF},
+		"the reading end":    {output, e.r, unix.EBADF},
+		"directory":          {input, dir, unix.EISDIR},
+		"datagrams":          {input, dgram, errors.ErrUnsupported},
+		"datagrams to write": {output, dgram, errors.ErrUnsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := c.open(c.fd)
+			require.ErrorIs(t, err, c.want)
+			var de *DescriptorError
+			require.ErrorAs(t, err, &de)
+			assert.Equal(t, c.fd, de.FD)
+			assert.Contains(t, err.Error(), fmt.Sprint(c.fd))
+		})
+	}
+}
+
+func TestDescriptorsDoNotLeak(t *testing.T) {
+	before := openDescriptors(t)
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			e := kind.open(t)
+			for range 5 {
+				in, err := InputFD(e.r)
+				require.NoError(t, err)
+				out, err := OutputFD(e.w)
+				require.NoError(t, err)
+				got := later(t, func() error { _, err := in.Peek(1); return err })
+				require.NoError(t, in.Close())
+				require.ErrorIs(t, got(), ErrClosed)
+				require.NoError(t, out.Close())
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return openDescriptors(t) <= before }, patience, 1e6,
+		"a goroutine that was told to end closes what it held")
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(entries)
+}
+
+// brokenStdout is a program whose standard output nobody reads.
+func brokenStdout() {
+	out, err := OutputFD(1)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	for _, o := range []*Output{out, NewOutput(os.Stdout), OwnOutput(os.Stdout)} {
+		for {
+			err := o.Write(&slices1{bufs: [][]byte{make([]byte, 1000)}}, true)
+			if errors.Is(err, ErrPeerGone) {
+				break
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(4)
+			}
+		}
+	}
+	fmt.Fprintln(os.Stderr, "lives")
+}
+
+func TestABrokenStandardOutputDoesNotKill(t *testing.T) {
+	for _, kind := range []string{"pipe", "socket", "non-blocking socket"} {
+		t.Run(kind, func(t *testing.T) {
+			e := kinds[kind].open(t)
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), helperEnv+"=broken stdout")
+			stdout := dupFile(t, e.w)
+			defer stdout.Close()
+			cmd.Stdout = stdout
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			require.NoError(t, unix.Close(e.r))
+			err := cmd.Run()
+			require.NoError(t, err, stderr.String())
+			assert.Equal(t, "lives\n", stderr.String())
+		})
+	}
+}
+
+func TestIdleInputsHoldNoBuffer(t *testing.T) {
+	e := pipeEnds(0)(t)
+	in, err := InputFD(e.r)
+	require.NoError(t, err)
+	out, err := OutputFD(e.w)
+	require.NoError(t, err)
+	defer out.Close()
+	exchange(t, in, out, 100_000)
+	got := later(t, func() error { _, err := in.Peek(1); return err })
+	in.Interrupt()
+	require.Equal(t, ErrInterrupted, got())
+	assert.Nil(t, in.buf, "the read that waited gave it back")
+	require.NoError(t, in.Close())
+}

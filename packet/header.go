@@ -87,6 +87,9 @@ func ParseHeader(b []byte) (h Header, n int, err error) {
 	if err != nil {
 		return Header{}, 0, fieldError("length", err)
 	}
+	if length > maxLength {
+		return Header{}, 0, fieldError("length", ErrLength)
+	}
 	f := fields{b: b[n:]}
 	if uint64(len(f.b)) >= length {
 		f.b, f.whole = f.b[:length], true

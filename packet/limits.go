@@ -13,6 +13,10 @@ const (
 	// for garbage, since reading on would mean to skip more than anybody sends.
 	MaxPayload = 1 << 31
 
+	// maxLength is the largest length that some header could make good: the longest payload behind
+	// the longest fields. A larger one is known for garbage before any field has arrived.
+	maxLength = MaxPayload + MaxHeader - MaxNumber
+
 	// MaxFlags is the largest value of Packet.Flags: a request's flags share a 64-bit number
 	// with the packet's two own bits.
 	MaxFlags = 1<<62 - 1

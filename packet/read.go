@@ -12,7 +12,8 @@ type Source interface {
 	Peek(n int) ([]byte, error)
 	// Skip takes n bytes away. With fewer before the end it returns io.ErrUnexpectedEOF.
 	Skip(n int64) error
-	// Take takes n bytes away and returns them in memory of their own.
+	// Take takes n bytes away and returns them in memory of their own. With fewer before the end
+	// it returns io.ErrUnexpectedEOF.
 	Take(n int) ([]byte, error)
 }
 

@@ -67,7 +67,7 @@ func (h *hexBytes) UnmarshalText(text []byte) error {
 	return err
 }
 
-func loadVectors(t *testing.T) *vectors {
+func loadVectors(t testing.TB) *vectors {
 	t.Helper()
 	data, err := os.ReadFile("../testdata/packetstream/vectors.json")
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func loadVectors(t *testing.T) *vectors {
 }
 
 // number reports the value of a vector's number and whether it fits in 64 bits.
-func number(t *testing.T, s string) (v uint64, fits bool) {
+func number(t testing.TB, s string) (v uint64, fits bool) {
 	t.Helper()
 	if s == "" {
 		return 0, true
@@ -94,7 +94,7 @@ func number(t *testing.T, s string) (v uint64, fits bool) {
 }
 
 // packet returns the vector's packet, or the name of the first field on the wire that is too large for ours.
-func (v *vectorPacket) packet(t *testing.T) (p packet.Packet, tooLarge string) {
+func (v *vectorPacket) packet(t testing.TB) (p packet.Packet, tooLarge string) {
 	t.Helper()
 	fields := []struct {
 		name string
@@ -119,7 +119,7 @@ func (v *vectorPacket) packet(t *testing.T) (p packet.Packet, tooLarge string) {
 	return p, ""
 }
 
-func requireField(t *testing.T, err error, field string, want error) {
+func requireField(t testing.TB, err error, field string, want error) {
 	t.Helper()
 	var format *packet.FormatError
 	require.ErrorAs(t, err, &format)
@@ -127,7 +127,7 @@ func requireField(t *testing.T, err error, field string, want error) {
 	assert.ErrorIs(t, err, want)
 }
 
-func requireSamePacket(t *testing.T, want, got packet.Packet) {
+func requireSamePacket(t testing.TB, want, got packet.Packet) {
 	t.Helper()
 	if len(want.Payload) == 0 && len(got.Payload) == 0 {
 		want.Payload, got.Payload = nil, nil

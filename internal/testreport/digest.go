@@ -34,7 +34,8 @@ const (
 type result struct {
 	pkg, test string
 	outcome   outcome
-	peer, why string // of a skip: the absent peer, or only the reason
+	peer, why string   // of a skip: the absent peer, or only the reason
+	output    []string // of a failed test, with that of the tests above it
 }
 
 func (r result) name() string { return strings.TrimSpace(r.pkg + " " + r.test) }
@@ -44,6 +45,7 @@ type run struct {
 	pkg     string
 	order   []string
 	tests   map[string]*testState
+	settled []result // of tests that were run again since, as by -count
 	output  []string
 	elapsed float64
 }
@@ -145,6 +147,9 @@ func (d *digest) end(r *run, o outcome) {
 }
 
 func (r *run) take(e event) {
+	if e.Action == "run" && !strings.Contains(e.Test, "/") {
+		r.settle(e.Test)
+	}
 	t := r.test(e.Test)
 	switch e.Action {
 	case "output":
@@ -155,6 +160,26 @@ func (r *run) take(e event) {
 		t.outcome = failed
 	case "skip":
 		t.outcome = skipped
+	}
+}
+
+// settle puts away what became of a test that begins again, so that one good run hides no bad one.
+func (r *run) settle(top string) {
+	if r.tests[top] == nil {
+		return
+	}
+	var names, others []string
+	for _, name := range r.order {
+		if name == top || strings.HasPrefix(name, top+"/") {
+			names = append(names, name)
+		} else {
+			others = append(others, name)
+		}
+	}
+	r.settled = append(r.settled, r.judge(names, failed)...)
+	r.order = others
+	for _, name := range names {
+		delete(r.tests, name)
 	}
 }
 
@@ -175,9 +200,18 @@ func (r *run) test(name string) *testState {
 
 // results lists what is counted of an ended package; see the package comment.
 func (r *run) results(o outcome) []result {
+	list := append(r.settled, r.judge(r.order, o)...)
+	if o == failed && count(list).failed == 0 {
+		list = append(list, result{pkg: r.pkg, outcome: failed})
+	}
+	return list
+}
+
+// judge lists what is counted of the named tests once their package ended with outcome o.
+func (r *run) judge(names []string, o outcome) []result {
 	var list []result
 	bad := map[string]bool{} // tests that failed, and those above them
-	for _, name := range r.leavesFirst() {
+	for _, name := range leavesFirst(names) {
 		t := r.tests[name]
 		got := t.outcome
 		if got == running {
@@ -190,18 +224,28 @@ func (r *run) results(o outcome) []result {
 			continue
 		}
 		res := result{pkg: r.pkg, test: name, outcome: got}
-		if got == skipped {
+		switch got {
+		case skipped:
 			res.peer, res.why = reason(t.output)
+		case failed:
+			markBad(bad, name)
+			res.output = r.explain(name)
 		}
 		list = append(list, res)
-		if got == failed {
-			markBad(bad, name)
-		}
-	}
-	if o == failed && len(bad) == 0 {
-		list = append(list, result{pkg: r.pkg, outcome: failed})
 	}
 	return list
+}
+
+// explain returns a failed test's output, and that of the tests above it, where some of its lines may stand.
+func (r *run) explain(test string) []string {
+	var lines []string
+	if r.tests[test].outcome == running {
+		lines = append(lines, "    did not finish\n")
+	}
+	for name := test; name != ""; name = name[:max(strings.LastIndexByte(name, '/'), 0)] {
+		lines = append(lines, r.tests[name].output...)
+	}
+	return lines
 }
 
 func markBad(bad map[string]bool, name string) {
@@ -214,8 +258,8 @@ func markBad(bad map[string]bool, name string) {
 }
 
 // leavesFirst orders the tests so that each one comes before those above it.
-func (r *run) leavesFirst() []string {
-	names := slices.Clone(r.order)
+func leavesFirst(names []string) []string {
+	names = slices.Clone(names)
 	slices.SortStableFunc(names, func(a, b string) int {
 		return strings.Count(b, "/") - strings.Count(a, "/")
 	})

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 )
 
 // follow prints packages as they end, and the whole output of what failed.
@@ -38,14 +37,8 @@ func printFailures(out io.Writer, r *run, results []result) {
 			continue
 		}
 		fmt.Fprintf(out, "---- %s %s\n", r.pkg, res.test)
-		if r.tests[res.test].outcome == running {
-			fmt.Fprintln(out, "    did not finish")
-		}
-		// A test's own log lines may stand with the test above it.
-		for name := res.test; name != ""; name = parent(name) {
-			for _, line := range r.tests[name].output {
-				fmt.Fprint(out, line)
-			}
+		for _, line := range res.output {
+			fmt.Fprint(out, line)
 		}
 	}
 	for _, line := range r.output {
@@ -53,8 +46,4 @@ func printFailures(out io.Writer, r *run, results []result) {
 			fmt.Fprint(out, line)
 		}
 	}
-}
-
-func parent(test string) string {
-	return test[:max(strings.LastIndexByte(test, '/'), 0)]
 }

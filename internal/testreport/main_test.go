@@ -196,6 +196,25 @@ func TestStoppedRun(t *testing.T) {
 	assert.Contains(t, out, `{"Action":"out`)
 }
 
+// With -count a test runs again and again, and each run counts.
+func TestRepeatedRuns(t *testing.T) {
+	var events string
+	for _, outcome := range []string{"pass", "fail", "pass"} {
+		events += `{"Action":"run","Package":"p","Test":"TestX"}
+{"Action":"run","Package":"p","Test":"TestX/sub"}
+{"Action":"output","Package":"p","Test":"TestX/sub","Output":"this was a ` + outcome + `\n"}
+{"Action":"` + outcome + `","Package":"p","Test":"TestX/sub"}
+{"Action":"` + outcome + `","Package":"p","Test":"TestX"}
+`
+	}
+	events += `{"Action":"fail","Package":"p"}` + "\n"
+	code, out, _ := digestOf(t, []byte(events), "-follow")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, out, "this was a fail")
+	assert.NotContains(t, out, "this was a pass")
+	assert.Contains(t, out, "p: 2 passed, 1 failed, 0 skipped")
+}
+
 // The same test may stand in several files, as a fuzz target does.
 func TestFilesAddUp(t *testing.T) {
 	one := writeFile(t, `{"Action":"pass","Package":"p","Test":"FuzzX"}

@@ -92,7 +92,7 @@ func TestParseHeaderLongPayloads(t *testing.T) {
 	const fields = 3 // tag, bits and type
 	h, n, err := packet.ParseHeader(wireHeader(packet.MaxPayload+fields, 2, 2, 1))
 	require.NoError(t, err)
-	assert.EqualValues(t, packet.MaxPayload, h.Size)
+	assert.Equal(t, int64(packet.MaxPayload), h.Size)
 	assert.Equal(t, 8, n)
 
 	for _, length := range []uint64{packet.MaxPayload + fields + 1, 1 << 32, 1 << 62, 1<<63 - 1, 1 << 63, 1<<63 + fields, math.MaxUint64} {

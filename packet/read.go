@@ -3,6 +3,7 @@ package packet
 import (
 	"errors"
 	"io"
+	"math"
 )
 
 // Source is a buffered input, as bufio.Input is.
@@ -54,7 +55,7 @@ func Read(src Source, max int64) (Packet, error) {
 	if err != nil {
 		return Packet{}, err
 	}
-	if h.Size > max {
+	if h.Size > min(max, math.MaxInt) {
 		if err := src.Skip(h.Size); err != nil {
 			return Packet{}, err
 		}

@@ -31,7 +31,8 @@ type inliner struct {
 
 // inlineType is what is known of a type's handlers.
 type inlineType struct {
-	runs       uint32
+	runs       uint32 // since the type was last seen to wait
+	long       uint32 // timed runs, one after another, that took long
 	goroutines uint32 // how many requests have goroutines of their own before the next try
 	penalty    uint32 // how many it was the last time
 }
@@ -42,13 +43,15 @@ const (
 	watchEvery = 200 * time.Microsecond
 
 	// A type that was seen to wait is tried inline again after minPenalty requests, and after twice as
-	// many each time that it is seen again.
+	// many each time that it is seen again before as many runs went well.
 	minPenalty = 256
 	maxPenalty = 1 << 16
 
 	// longRun is the time from which a handler has a goroutine of its own, since another core may run
-	// it meanwhile. One run of sampleRuns is timed.
+	// it meanwhile. One run of sampleRuns is timed, and longRuns of those must be long in a row: one
+	// may be the system's doing.
 	longRun    = 20 * time.Microsecond
+	longRuns   = 4
 	sampleRuns = 16
 )
 
@@ -65,8 +68,23 @@ func (t *inlineType) mayRun() bool {
 
 // waited remembers that a handler of the type did not return at once.
 func (t *inlineType) waited() {
+	if t.runs > t.penalty {
+		t.penalty = 0
+	}
 	t.penalty = min(max(2*t.penalty, minPenalty), maxPenalty)
-	t.goroutines = t.penalty
+	t.goroutines, t.runs, t.long = t.penalty, 0, 0
+}
+
+// took remembers how long a timed run took.
+func (t *inlineType) took(d time.Duration) {
+	if d < longRun {
+		t.long = 0
+		return
+	}
+	t.long++
+	if t.long == longRuns {
+		t.waited()
+	}
 }
 
 // runInline runs a handler on the receiving goroutine, and reports whether that still receives.
@@ -95,8 +113,8 @@ func (c *Conn) runInline(in *incoming) bool {
 	if next != nil {
 		c.startHandler(next)
 	}
-	if !began.IsZero() && c.now().Sub(began) > longRun {
-		t.waited()
+	if !began.IsZero() {
+		t.took(c.now().Sub(began))
 	}
 	return true
 }

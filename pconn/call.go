@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"sync"
-	"time"
 
 	"github.com/packetstream/packetstream/packet"
 )
@@ -17,7 +16,7 @@ type call struct {
 	typ     uint64
 	tag     uint64
 	size    int64 // payload bytes of the request, as counted against maxOutstandingBytes
-	begun   time.Time
+	begun   instant
 	kind    callKind
 	ref     sendRef // where the caller's own payload waits to be sent, if it was not copied
 

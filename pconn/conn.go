@@ -25,7 +25,9 @@ type Conn struct {
 	counters Counters
 	inline   inliner
 
-	startOffset int64 // of the input, when the connection began
+	epoch       time.Time
+	startOffset int64   // of the input, when the connection began
+	readAt      instant // when the receiver last had to wait for bytes; its own
 
 	// mu guards st and what is said to be guarded by Conn.mu. No callback, I/O or blocking send
 	// happens under it. handlerContext.mu and none else is taken while it is held.
@@ -67,6 +69,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 		closing: make(chan struct{}),
 		sendEnd: make(chan struct{}),
 		done:    make(chan struct{}),
+		epoch:   time.Now(),
 	}
 	c.watch, err = newWatch(c)
 	if err != nil {
@@ -99,6 +102,7 @@ func (c *Conn) start() {
 			c.end(err)
 			return
 		}
+		c.readAt = c.now()
 		c.receive()
 	}()
 }
@@ -389,4 +393,10 @@ func calledByHandler() bool {
 	}
 }
 
-func (c *Conn) now() time.Time { return time.Now() }
+// instant is a time since the connection began. It costs less to ask for than a time.Time.
+type instant time.Duration
+
+func (c *Conn) now() instant { return instant(time.Since(c.epoch)) }
+
+// since returns the time from i to now.
+func (now instant) since(i instant) time.Duration { return time.Duration(now - i) }

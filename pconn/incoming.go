@@ -1,7 +1,5 @@
 package pconn
 
-import "time"
-
 // incoming is one request of the peer, from its acceptance to its answer.
 type incoming struct {
 	req     Request // what the handler sees
@@ -12,7 +10,7 @@ type incoming struct {
 	tag     uint64
 	typ     uint64
 	size    int64 // payload bytes, as counted against maxOutstandingBytes
-	begun   time.Time
+	begun   instant
 	run     uint64 // the inliner's state during the inline run, 0 if there was none
 
 	// Guarded by Conn.mu.

@@ -50,7 +50,7 @@ func (c *Conn) InFlight() []InFlight {
 	now := c.now()
 	list := make([]InFlight, 0, c.st.calls.n+c.st.incoming.n)
 	c.st.calls.all(func(call *call) {
-		f := InFlight{Out: true, Channel: call.channel, Tag: call.tag, Type: call.typ, Age: now.Sub(call.begun)}
+		f := InFlight{Out: true, Channel: call.channel, Tag: call.tag, Type: call.typ, Age: now.since(call.begun)}
 		if call.kind == callDropped {
 			f.State = StateNotified
 		}
@@ -60,8 +60,8 @@ func (c *Conn) InFlight() []InFlight {
 	return list
 }
 
-func (in *incoming) inFlight(now time.Time) InFlight {
-	f := InFlight{Channel: in.channel, Tag: in.tag, Type: in.typ, Age: now.Sub(in.begun), State: StateQueued}
+func (in *incoming) inFlight(now instant) InFlight {
+	f := InFlight{Channel: in.channel, Tag: in.tag, Type: in.typ, Age: now.since(in.begun), State: StateQueued}
 	switch {
 	case in.waits > 0:
 		f.State = StateCalling

@@ -92,8 +92,9 @@ func (c *Conn) runInline(in *incoming) bool {
 	n := &c.inline
 	t := n.typeOf(in.typ)
 	t.runs++
-	var began time.Time
-	if t.runs%sampleRuns == 0 {
+	timed := t.runs%sampleRuns == 0
+	var began instant
+	if timed {
 		began = c.now()
 	}
 	in.run = n.state.Load() + 3 // the next even number, plus one
@@ -113,8 +114,8 @@ func (c *Conn) runInline(in *incoming) bool {
 	if next != nil {
 		c.startHandler(next)
 	}
-	if !began.IsZero() {
-		t.took(c.now().Sub(began))
+	if timed {
+		t.took(c.now().since(began))
 	}
 	return true
 }

@@ -57,7 +57,9 @@ func (c *Conn) readHeader() (packet.Header, error) {
 		c.flushHeld()
 	}
 	if err == packet.ErrShort {
-		return packet.ReadHeader(c.in)
+		h, err = packet.ReadHeader(c.in)
+		c.readAt = c.now()
+		return h, err
 	}
 	if err != nil {
 		return h, err

@@ -58,6 +58,7 @@ type queued struct {
 // completed once, unless it is taken back. inHandler allows a request while the connection drains.
 func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler bool) error {
 	h := packet.Header{Channel: req.Channel, Type: req.Type + 1, Flags: req.Flags, Request: true, Size: int64(len(req.Payload))}
+	call.begun = c.now()
 	gather := call.result == nil && call.kind == callWaits && len(req.Payload) >= gatherFrom && c.out.NonBlocking()
 
 	c.mu.Lock()
@@ -72,7 +73,6 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		c.mu.Unlock()
 		return err
 	}
-	call.begun = c.now()
 	c.st.addCall(call)
 	h.Tag = call.tag
 	q, ref := c.append(&h, req.Payload, gather)

@@ -62,7 +62,7 @@ func (c *Conn) repeatedTag(h *packet.Header, in *incoming) error {
 // place: inline, if that may be. It reports whether this goroutine still receives.
 func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte) bool {
 	in := &incoming{
-		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.now(),
+		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.readAt,
 		req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
 	}
 	in.ctx = handlerContext{parent: c.base, in: in}

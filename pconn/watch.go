@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/packetstream/packetstream/internal/aside"
 	"github.com/packetstream/packetstream/packet"
@@ -112,7 +113,7 @@ func traceLine(c *Conn, dir string, h *packet.Header) string {
 		kind = fmt.Sprintf("response not ok flags %#x", h.Flags>>1)
 	}
 	return fmt.Sprintf("%s %s %s channel %d tag %d %s payload %d\n",
-		c.now().Format("15:04:05.000000"), c.opts.Name, dir, h.Channel, h.Tag, kind, h.Size)
+		time.Now().Format("15:04:05.000000"), c.opts.Name, dir, h.Channel, h.Tag, kind, h.Size)
 }
 
 // close hands over what is queued, until limit.

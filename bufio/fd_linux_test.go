@@ -449,7 +449,7 @@ func TestABrokenStandardOutputDoesNotKill(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			e := kinds[kind].open(t)
 			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), helperEnv+"=broken stdout")
+			cmd.Env = append(os.Environ(), helperEnv+"=broken stdout", "GORACE=atexit_sleep_ms=0")
 			stdout := dupFile(t, e.w)
 			defer stdout.Close()
 			cmd.Stdout = stdout

@@ -1,6 +1,9 @@
 package bufio
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // gate is what Interrupt, Resume and Close, from any goroutine, leave for the one that reads or writes.
 type gate struct {
@@ -11,6 +14,9 @@ type gate struct {
 	closed      bool
 	busy        bool   // a read or write is under way
 	interrupts  uint64 // how many there were
+
+	// stop is interrupted or closed, to be looked at without mu.
+	stop atomic.Bool
 
 	// apply makes a blocked read or write return, or undoes that, if something must be done for it.
 	apply func(stop bool)
@@ -42,7 +48,11 @@ func (g *gate) leave(seen uint64) error {
 	return nil
 }
 
+// check is cheap while nothing is to stop.
 func (g *gate) check() error {
+	if !g.stop.Load() {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.state()
@@ -67,6 +77,7 @@ func (g *gate) interrupt() {
 	}
 	g.interrupted = true
 	g.interrupts++
+	g.stop.Store(true)
 	g.applyLocked(true)
 }
 
@@ -77,6 +88,7 @@ func (g *gate) resume() {
 		return
 	}
 	g.interrupted = false
+	g.stop.Store(false)
 	g.applyLocked(false)
 }
 
@@ -89,6 +101,7 @@ func (g *gate) shut() bool {
 		return false
 	}
 	g.closed = true
+	g.stop.Store(true)
 	if g.busy {
 		g.applyLocked(true)
 	} else if g.interrupted {

@@ -34,6 +34,8 @@ type Input struct {
 // the calling goroutine, and Interrupt works by a deadline, which Resume clears. A regular file is simply
 // read. Any other reader is read by a goroutine of the Input's own, one Read at a time, only while somebody
 // wants bytes; it ends when its Read does. An *Input is returned as it is.
+//
+// To find out about deadlines it clears the one that r may have.
 func NewInput(r io.Reader) *Input {
 	if in, ok := r.(*Input); ok && in != nil {
 		return in

@@ -276,9 +276,11 @@ func TestBadCountsAreErrors(t *testing.T) {
 	b, err := in.Peek(MaxPeek + 1)
 	assert.ErrorIs(t, err, ErrTooLong)
 	assert.Equal(t, "abc", string(b), "what is buffered is given all the same")
-	_, err = in.Take(MaxTake + 1)
-	assert.ErrorIs(t, err, ErrTooLong)
-	_, err = in.Take(MaxTake)
+	if tooLong := int64(MaxTake + 1); int64(int(tooLong)) == tooLong {
+		_, err = in.Take(int(tooLong))
+		assert.ErrorIs(t, err, ErrTooLong)
+	}
+	_, err = in.Take(1 << 30)
 	assert.ErrorIs(t, err, io.ErrUnexpectedEOF, "a length that lies takes little memory and loses nothing")
 	b, err = in.Take(3)
 	require.NoError(t, err)
@@ -291,6 +293,22 @@ func TestPeekOfMoreThanMaxPeekThatIsBuffered(t *testing.T) {
 	b, err := in.Peek(2 * MaxPeek)
 	require.NoError(t, err)
 	assert.Len(t, b, len(data))
+}
+
+func TestTakeOfMoreThanIsAskedForAtOnce(t *testing.T) {
+	data := pattern(2*takeAtOnce + 3)
+	in := NewInput(bytes.NewReader(data))
+	b, err := in.Take(len(data))
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(data, b))
+
+	in = NewInput(bytes.NewReader(data))
+	_, err = in.Take(2 * len(data))
+	require.Equal(t, io.ErrUnexpectedEOF, err)
+	assert.Equal(t, len(data), in.Buffered(), "nothing is lost")
+	b, err = in.Take(len(data))
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(data, b))
 }
 
 type readFunc func(p []byte) (int, error)
@@ -397,7 +415,7 @@ func TestSkipSeeksInAFile(t *testing.T) {
 	f, err := os.Create(name)
 	require.NoError(t, err)
 	defer f.Close()
-	const size = 1 << 40
+	const size int64 = 1 << 40
 	if err := f.Truncate(size); err != nil {
 		t.Skip("this file system has no sparse file of 1 TiB: ", err)
 	}

@@ -1,6 +1,7 @@
 package bufio
 
 import (
+	"math/rand/v2"
 	"os"
 	"testing"
 	"time"
@@ -41,10 +42,6 @@ func within(t *testing.T, f func()) {
 // pattern returns n bytes of which no two neighbourhoods are alike.
 func pattern(n int) []byte {
 	b := make([]byte, n)
-	x := uint32(1)
-	for i := range b {
-		x = x*1664525 + 1013904223
-		b[i] = byte(x >> 24)
-	}
+	rand.NewChaCha8([32]byte{}).Read(b)
 	return b
 }

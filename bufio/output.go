@@ -36,6 +36,8 @@ type sink interface {
 //
 // An *os.File in the runtime's poller, a *net.TCPConn and a *net.UnixConn are written without blocking, several slices
 // at once. Any other writer blocks, and is given what belongs together in one Write of up to 32 KiB.
+//
+// To find out about deadlines it clears the one that w may have for writing.
 func NewOutput(w io.Writer) *Output { return newOutput(newSink(w, nil)) }
 
 // OwnOutput is NewOutput for a stream that Close is to end: by CloseWrite where w has it, so that the other

@@ -53,11 +53,11 @@ func helper(t *testing.T, role string, stderr *os.File) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), helperEnv+"="+role)
+	cmd.Env = append(os.Environ(), helperEnv+"="+role, "GORACE=atexit_sleep_ms=0")
 	if stderr == nil {
 		// The shell closes descriptor 2, which exec.Cmd cannot.
 		cmd = exec.CommandContext(ctx, "sh", "-c", `exec "$0" 2>&-`, os.Args[0])
-		cmd.Env = append(os.Environ(), helperEnv+"="+role)
+		cmd.Env = append(os.Environ(), helperEnv+"="+role, "GORACE=atexit_sleep_ms=0")
 	} else {
 		cmd.Stderr = stderr
 	}

@@ -41,7 +41,7 @@ func (m *batchModel) left() (n int) {
 }
 
 func (m *batchModel) add(t *rapid.T) {
-	header := pattern(rapid.IntRange(0, 40).Draw(t, "header"))
+	header := pattern(rapid.SampledFrom([]int{0, 1, 7, 40}).Draw(t, "header"))
 	buf := append(m.b.Begin(), header...)
 	p := &modelPacket{header: len(header), bytes: header}
 	if rapid.Bool().Draw(t, "by reference") {
@@ -198,6 +198,15 @@ func TestLentMemoryIsNotGivenBack(t *testing.T) {
 	assert.False(t, b.Unlink(id), "a packet that was begun is finished")
 	assert.True(t, b.Detach(id))
 	assert.Equal(t, "adpayload", string(bytes.Join(b.Next(nil), nil)))
+}
+
+func TestAPayloadWithoutHeaderThatWasBegun(t *testing.T) {
+	var b Batch
+	id := b.EndRef(b.Begin(), []byte("payload"))
+	b.Next(nil)
+	b.Wrote(3)
+	assert.Equal(t, RefBegun, b.State(id))
+	assert.False(t, b.Unlink(id))
 }
 
 func TestResetKeepsAModestBuffer(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/assert"
@@ -289,11 +290,27 @@ func dupFile(t *testing.T, fd int) *os.File {
 	return os.NewFile(uintptr(own), "descriptor")
 }
 
+// untilBlocked returns when a goroutine in the method of the given type is in the given state.
+func untilBlocked(t *testing.T, method, state string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+			if strings.Contains(stack, method) && strings.Contains(stack, state) {
+				return true
+			}
+		}
+		return false
+	}, patience, time.Millisecond, "the Input waits in the system")
+}
+
 func TestTypingAfterCloseIsNotSwallowed(t *testing.T) {
 	e := ptyEnds(t)
 	in, err := InputFD(e.r)
 	require.NoError(t, err)
 	got := later(t, func() error { _, err := in.Peek(1); return err })
+	untilBlocked(t, "pollReader", "[syscall")
 	require.NoError(t, in.Close())
 	require.ErrorIs(t, got(), ErrClosed)
 	_, err = unix.Write(e.w, []byte("typed"))
@@ -411,7 +428,7 @@ func TestDescriptorsDoNotLeak(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool { return openDescriptors(t) <= before }, patience, 1e6,
+	require.Eventually(t, func() bool { return openDescriptors(t) <= before }, patience, time.Millisecond,
 		"a goroutine that was told to end closes what it held")
 }
 
@@ -471,7 +488,9 @@ func TestIdleInputsHoldNoBuffer(t *testing.T) {
 	require.NoError(t, err)
 	defer out.Close()
 	exchange(t, in, out, 100_000)
+	exchange(t, in, out, 100)
 	got := later(t, func() error { _, err := in.Peek(1); return err })
+	untilBlocked(t, "(*raw).read", "[IO wait")
 	in.Interrupt()
 	require.Equal(t, ErrInterrupted, got())
 	assert.Nil(t, in.buf, "the read that waited gave it back")

@@ -46,7 +46,7 @@ var live = map[string]func(t *testing.T) (in *Input, w io.WriteCloser){
 		t.Cleanup(func() { r.Close() })
 		return NewInput(r), w
 	},
-	"memory": func(t *testing.T) (*Input, io.WriteCloser) {
+	"memory": func(_ *testing.T) (*Input, io.WriteCloser) {
 		in, out := Pipe(0)
 		return in, writeCloser{out}
 	},

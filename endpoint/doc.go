@@ -1,0 +1,54 @@
+// Package endpoint brings the two ends of a packet connection together: a program and a helper that it
+// starts, a helper and its own standard input and output, descriptors, sockets.
+//
+// A program starts a helper, calls it, and is called by it:
+//
+//	child, err := endpoint.Start(ctx, exec.Command("helper"), nil)
+//	if err != nil { … }
+//	defer child.Close()
+//	resp, err := child.Do(ctx, pconn.Request{Type: greet, Payload: []byte("Ada")})
+//
+// The helper serves on its standard input and output:
+//
+//	if err := endpoint.ServeStdio(ctx, &pconn.Options{Handler: mux}); err != nil {
+//		log.Fatal(err)
+//	}
+//
+// # Endpoints
+//
+// An endpoint is written as a string, or as a value of the type that stands beside it. Each can be
+// connected to, by [Dial], and served, by [Serve]:
+//
+//	exec:COMMAND ARGS…   [Exec]   a command, with its standard input and output as the connection
+//	stdio:               [Stdio]  this process's own standard input and output
+//	fd:R,W or fd:N       [FD]     open descriptors: one to read and one to write, or a socket
+//	unix:PATH            [Unix]   a socket in the file system
+//	tcp:HOST:PORT        [TCP]
+//
+// Serving unix: and tcp: listens, and serves many connections at a time; [Listen] gives the [Listener],
+// which knows its address. Serving any other endpoint serves its one connection until that ends.
+//
+// # Children
+//
+// A [Child] is a started command and the connection to it. It has a process group of its own. When it
+// ends, by itself or not, every call that waits for it gets an [*ExitError] with its exit status and
+// the end of what it wrote to standard error, and what it left behind in its process group is killed.
+// [Child.Close] gives it three chances: the end of its input, SIGTERM to the group, SIGKILL to the
+// group (see [Stop]), and returns in bounded time whatever the child does. Nobody has to wait for
+// descendants that left the group and hold its pipes: [ExitError.Held] tells of them.
+//
+// What a child writes to standard error is always read, so that it never blocks there, and its last 64 KiB
+// are kept. It is passed through to this process's standard error, or to where exec.Cmd.Stderr says.
+//
+// # Standard input and output
+//
+// [ServeStdio] moves the connection to descriptors of its own before it serves: from then on standard
+// input is empty and what is printed to standard output goes to standard error, so that a stray print
+// hurts nobody. A terminal is refused, with a hint.
+//
+// # Platforms
+//
+// On Linux everything works. On macOS and the BSDs what a child leaves in its process group is killed at once when
+// it ends, and nothing is known of the peer of a Unix socket. On Windows there is tcp: and unix:, and
+// everything else is errors.ErrUnsupported.
+package endpoint

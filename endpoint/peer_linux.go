@@ -1,0 +1,39 @@
+package endpoint
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// peerOf says who is at the other end of a socket: its address and, by SO_PEERCRED, the process and user that
+// connected or listened.
+func peerOf(nc net.Conn) pconn.Peer {
+	peer := pconn.Peer{Addr: nc.RemoteAddr()}
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		return peer
+	}
+	if rc, err := uc.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { addCredentials(&peer, int(fd)) })
+	}
+	return peer
+}
+
+// peerOfFD says who is at the other end of a descriptor: nobody is known unless it is a Unix socket.
+func peerOfFD(fd int) pconn.Peer {
+	var peer pconn.Peer
+	addCredentials(&peer, fd)
+	return peer
+}
+
+func addCredentials(peer *pconn.Peer, fd int) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || cred.Pid == 0 {
+		// It is no Unix socket: others answer with no process and user -1.
+		return
+	}
+	peer.PID, peer.UID, peer.HasUID = int(cred.Pid), int(cred.Uid), true
+}

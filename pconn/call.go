@@ -28,6 +28,7 @@ type call struct {
 
 	result *Result // of a Submit
 	buf    []byte  // where a DoInto wants its payload
+	lent   bool    // a read into buf is under way
 }
 
 type callKind uint8
@@ -132,8 +133,19 @@ func (c *Conn) takeBack(call *call) bool {
 	}
 	c.counters.Cancelled.Add(1)
 	c.releaseRef(call)
+	for call.lent {
+		c.waitReturned()
+	}
 	c.step()
 	return true
+}
+
+// waitReturned waits for a system call that has memory of a caller's to return, which cannot block.
+// Conn.mu is held, but not while it waits.
+func (c *Conn) waitReturned() {
+	c.st.leavers++
+	c.st.returned.Wait()
+	c.st.leavers--
 }
 
 // Submit sends a request and returns at once, with the Result that its response will arrive in. The

@@ -85,7 +85,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	}
 	c.st.incoming.seed = rand.Uint64() | 1
 	c.st.sender.pending = new(bufio.Batch)
-	c.st.sender.called.L = &c.mu
+	c.st.returned.L = &c.mu
 	c.receiving = true
 	in.Resume()
 	c.start()

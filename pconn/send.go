@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
@@ -32,8 +31,6 @@ type sender struct {
 	currentAnswers int  // responses in current
 	writing        bool // somebody is in a write cycle
 	hold           bool // what is appended now may wait until receiving waits
-	leavers        int  // callers who wait for a system call to return that has their payload
-	called         sync.Cond
 	graceTimer     *time.Timer
 	graceArmed     bool // the timer will flush what is pending
 	eof            bool // the EOF packet is queued: nothing may follow
@@ -393,8 +390,8 @@ func (c *sendSource) Wrote(n int) {
 	c.mu.Lock()
 	s := &c.st.sender
 	s.current.Wrote(n)
-	if s.leavers > 0 {
-		s.called.Broadcast()
+	if c.st.leavers > 0 {
+		c.st.returned.Broadcast()
 	}
 	c.mu.Unlock()
 }
@@ -415,11 +412,8 @@ func (c *Conn) releaseRef(call *call) {
 		return
 	}
 	call.ref = sendRef{}
-	s := &c.st.sender
 	for b.State(ref) == bufio.RefLent {
-		s.leavers++
-		s.called.Wait()
-		s.leavers--
+		c.waitReturned()
 	}
 	if !b.Unlink(ref) {
 		b.Detach(ref)

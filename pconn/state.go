@@ -2,6 +2,7 @@ package pconn
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/packetstream/packetstream/packet"
 )
@@ -46,7 +47,10 @@ type state struct {
 
 	sender sender
 
-	shutdown    bool  // Shutdown was called
+	shutdown bool      // Shutdown was called
+	leavers  int       // callers who wait for a system call to return that has memory of theirs
+	returned sync.Cond // that it has
+
 	recvEnded   bool  // nothing more will be received
 	endErr      error // what ended the connection, once recvEnded
 	closers     int   // Close calls made by handlers, which are not waited for

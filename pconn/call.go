@@ -87,7 +87,10 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (Response, erro
 	if err := c.checkRequest(ctx, req); err != nil {
 		return Response{}, err
 	}
-	in := c.leavePlace(ctx)
+	in, err := c.leavePlace(ctx)
+	if err != nil {
+		return Response{}, err
+	}
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
@@ -155,7 +158,10 @@ func (c *Conn) Submit(ctx context.Context, req Request) (*Result, error) {
 	if err := c.checkRequest(ctx, &req); err != nil {
 		return nil, err
 	}
-	in := c.leavePlace(ctx)
+	in, err := c.leavePlace(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
@@ -175,7 +181,10 @@ func (c *Conn) Notify(ctx context.Context, req Request) error {
 	if err := c.checkRequest(ctx, &req); err != nil {
 		return err
 	}
-	in := c.leavePlace(ctx)
+	in, err := c.leavePlace(ctx)
+	if err != nil {
+		return err
+	}
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}

@@ -24,6 +24,7 @@ type Conn struct {
 	log      *logQueue
 	counters Counters
 	inline   inliner
+	scratch  *scratch // of marked handlers; the receiver's
 
 	epoch       time.Time
 	startOffset int64   // of the input, when the connection began

@@ -1,12 +1,15 @@
 package pconn_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -98,6 +101,40 @@ func TestNestedCalls(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestNonBlockingHandler(t *testing.T) {
+	a, b := pipes(t, nil, &pconn.Options{Handler: pconn.NonBlocking(pconn.HandlerFunc(
+		func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+			switch req.Type {
+			case 1:
+				_, err := req.Conn.Do(ctx, pconn.Request{})
+				return pconn.Reply{}, pconn.Errorf("%w", err)
+			case 2:
+				runtime.Goexit()
+			case 3:
+				panic("on purpose")
+			}
+			return pconn.FlagsBytes(req.Flags, req.Payload), nil
+		}))})
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 200 {
+				payload := bytes.Repeat([]byte{byte(g), byte(i)}, i*i*(g%2)+i)
+				resp, err := a.Do(t.Context(), pconn.Request{Flags: uint64(i), Payload: payload})
+				if assert.NoError(t, err) {
+					assert.Equal(t, uint64(i), resp.Flags)
+					assert.True(t, bytes.Equal(payload, resp.Payload))
+				}
+				_, err = a.Do(t.Context(), pconn.Request{Type: uint64(1 + i%3), Payload: payload})
+				var remote *pconn.RemoteError
+				assert.ErrorAs(t, err, &remote)
+			}
+		})
+	}
+	wg.Wait()
+	require.Empty(t, b.InFlight())
 }
 
 func BenchmarkDo(b *testing.B) {

@@ -12,6 +12,7 @@ type incoming struct {
 	size    int64 // payload bytes, as counted against maxOutstandingBytes
 	begun   instant
 	run     uint64 // the inliner's state during the inline run, 0 if there was none
+	marked  bool   // its handler is marked NonBlocking, and it is the receiver's scratch
 
 	// Guarded by Conn.mu.
 	chain    *incoming // next in the same slot of the table

@@ -97,13 +97,11 @@ func (c *Conn) runInline(in *incoming) bool {
 	if timed {
 		began = c.now()
 	}
-	in.run = n.state.Load() + 3 // the next even number, plus one
-	n.current = in
-	n.state.Store(in.run)
+	n.begin(in)
 	if !n.armed.Load() {
 		c.armWatchdog()
 	}
-	reply, err := c.invoke(in)
+	reply, err := c.invoke(&in.ctx, in)
 	next := c.finish(in, reply, err)
 	if !n.state.CompareAndSwap(in.run, in.run-1) {
 		// What finish left to be written when receiving stops has nobody else to write it.
@@ -118,6 +116,18 @@ func (c *Conn) runInline(in *incoming) bool {
 		t.took(c.now().since(began))
 	}
 	return true
+}
+
+// begin is the beginning of an inline run.
+func (n *inliner) begin(in *incoming) {
+	in.run = n.state.Load() + 3 // the next even number, plus one
+	n.current = in
+	n.state.Store(in.run)
+}
+
+// runsInline says whether the goroutine of a handler receives.
+func (c *Conn) runsInline(in *incoming) bool {
+	return in.marked || in.run != 0 && c.inline.state.Load() == in.run
 }
 
 // takeReceiving takes receiving away from the handler that was run inline when the state was as given,

@@ -99,6 +99,14 @@ func (m *Mux) ServePacket(ctx context.Context, req *Request) (Reply, error) {
 	return r.wrapped.ServePacket(ctx, req)
 }
 
+// marked says whether the type's handler is marked NonBlocking, and nothing around it waits.
+func (m *Mux) marked(typ uint64) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	r := m.routes[typ]
+	return r != nil && r.places == nil && len(m.wraps) == 0 && isMarked(r.handler, typ)
+}
+
 // wait waits for one of the route's places, having given the connection's away.
 func (r *route) wait(ctx context.Context, req *Request) error {
 	select {
@@ -107,7 +115,11 @@ func (r *route) wait(ctx context.Context, req *Request) error {
 	default:
 	}
 	if req.Conn != nil {
-		if in := req.Conn.leavePlace(ctx); in != nil {
+		in, err := req.Conn.leavePlace(ctx)
+		if err != nil {
+			return err
+		}
+		if in != nil {
 			defer req.Conn.rejoinPlace(in)
 		}
 	}

@@ -245,6 +245,9 @@ func (c *Conn) request(h *packet.Header) (goOn bool, err error) {
 		}
 		return true, errors.Join(err, c.in.Skip(h.Size))
 	}
+	if isMarked(handler, h.Type-1) && c.roomForMarked() {
+		return true, c.runMarked(h, handler)
+	}
 	payload, err := c.readPayload(h)
 	if err != nil {
 		return false, err
@@ -266,12 +269,17 @@ func (c *Conn) readPayload(h *packet.Header) ([]byte, error) {
 		payload = grown
 		err = c.in.ReadFull(payload[read:])
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		got, _ := c.in.Peek(c.in.Buffered())
-		return nil, &ProtocolError{Reason: fmt.Sprintf("the stream ends inside a payload of %d bytes", h.Size),
-			Quote: quoteHeader(h, got), Err: err}
+	return payload, c.payloadError(h, err)
+}
+
+// payloadError says of the end of the stream that it came inside a payload.
+func (c *Conn) payloadError(h *packet.Header, err error) error {
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
 	}
-	return payload, err
+	got, _ := c.in.Peek(c.in.Buffered())
+	return &ProtocolError{Reason: fmt.Sprintf("the stream ends inside a payload of %d bytes", h.Size),
+		Quote: quoteHeader(h, got), Err: err}
 }
 
 // quoteHeader shows the bytes of a packet whose header was taken already.

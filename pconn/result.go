@@ -25,7 +25,11 @@ func (r *Result) Done() <-chan struct{} { return r.done }
 // and is also in the Response. When ctx ends first the error is exactly ctx.Err(), and the request
 // stays outstanding: use Cancel to give it up. After Cancel the error is ErrCancelled.
 func (r *Result) Wait(ctx context.Context) (Response, error) {
-	if in := r.conn.leavePlace(ctx); in != nil {
+	in, err := r.conn.leavePlace(ctx)
+	if err != nil {
+		return Response{}, err
+	}
+	if in != nil {
 		defer r.conn.rejoinPlace(in)
 	}
 	select {

@@ -26,11 +26,13 @@ type sender struct {
 
 	control *bufio.Batch // rejections, which leave first
 
-	packets        int  // packets in pending and control
-	answers        int  // responses among them
-	currentAnswers int  // responses in current
-	writing        bool // somebody is in a write cycle
-	hold           bool // what is appended now may wait until receiving waits
+	packets        int      // packets in pending and control
+	answers        int      // responses among them
+	currentAnswers int      // responses in current
+	buffers        [][]byte // payload buffers that pending refers to, for bufferList to have back
+	currentBuffers [][]byte // likewise of current
+	writing        bool     // somebody is in a write cycle
+	hold           bool     // what is appended now may wait until receiving waits
 	graceTimer     *time.Timer
 	graceArmed     bool // the timer will flush what is pending
 	eof            bool // the EOF packet is queued: nothing may follow
@@ -92,22 +94,27 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	return nil
 }
 
-// respond queues the answer to a request. It waits for room while the queue is over its bound, unless
-// the handler's goroutine receives: then receiving goes elsewhere first.
-func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) {
+// respond queues the answer to a request, and returns the request whose handler is to run next in its
+// place. It waits for room while the queue is over its bound, unless the handler's goroutine receives:
+// then receiving goes elsewhere first.
+func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) *incoming {
 	h := responseHeader(in.channel, in.tag, ok, flags, len(payload))
+	gather := len(payload) >= gatherFrom
 	c.mu.Lock()
-	if !c.st.repliers.empty() || !c.st.roomForReply() {
+	if !in.marked && !c.st.mayRunInline() {
 		c.mu.Unlock()
 		c.takeReceiving(in.run)
 		c.mu.Lock()
 		// The wait ends with room, or when nothing can be sent any more.
 		_ = c.waitFor(context.Background(), &c.st.repliers, c.st.roomForReply)
 	}
-	c.st.sender.hold = c.opts.Grace == 0 && in.run != 0 && c.inline.state.Load() == in.run
-	q, _ := c.append(&h, payload, len(payload) >= gatherFrom)
+	c.st.sender.hold = c.opts.Grace == 0 && c.runsInline(in)
+	q, ref := c.append(&h, payload, gather)
 	c.st.sender.hold = false
-	c.finishHandler(in)
+	if ref.batch != nil && in.marked {
+		c.lendScratch()
+	}
+	next := c.finishHandler(in)
 	if c.st.roomForReply() {
 		c.st.repliers.wakeFirst()
 	}
@@ -121,6 +128,7 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) {
 		}
 		c.writeCycle(callerRounds)
 	}
+	return next
 }
 
 // flushHeld writes what inline handlers answered. It is called before receiving may wait, and by the
@@ -333,6 +341,7 @@ func (c *Conn) nextBatch() bool {
 		c.counters.Batches.Add(1)
 	}
 	s.currentAnswers, s.answers, s.packets = s.answers, 0, 0
+	s.currentBuffers, s.buffers = s.buffers, s.currentBuffers
 	return true
 }
 
@@ -351,6 +360,11 @@ func (c *Conn) written(err error) {
 	s.eofGone = eofGone
 	b.Reset()
 	s.spare = b
+	for i, buf := range s.currentBuffers {
+		c.st.buffers.put(buf)
+		s.currentBuffers[i] = nil
+	}
+	s.currentBuffers = s.currentBuffers[:0]
 	c.st.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
 	c.mu.Unlock()

@@ -66,29 +66,35 @@ func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte) bool {
 		req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
 	}
 	in.ctx = handlerContext{parent: c.base, in: in}
-	c.counters.RequestsIn.Add(1)
-
-	c.mu.Lock()
-	s := &c.st
-	if s.sender.eof {
-		c.counters.DroppedRequests.Add(1)
-		c.mu.Unlock()
+	begin, inline := c.register(in)
+	switch {
+	case !begin:
 		return true
-	}
-	s.incoming.put(in)
-	if s.running >= c.opts.MaxHandlers {
-		s.queue.push(in)
-		c.mu.Unlock()
-		return true
-	}
-	c.takePlace(in)
-	inline := s.repliers.empty() && s.roomForReply() && c.inline.typeOf(in.typ).mayRun()
-	c.mu.Unlock()
-	if inline {
+	case inline && c.inline.typeOf(in.typ).mayRun():
 		return c.runInline(in)
 	}
 	c.startHandler(in)
 	return true
+}
+
+// register takes a request up. It says whether its handler is to begin now, rather than wait for a
+// place or not run at all, and whether it may do so on the receiving goroutine.
+func (c *Conn) register(in *incoming) (begin, inline bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.st
+	if s.sender.eof {
+		c.counters.DroppedRequests.Add(1)
+		return false, false
+	}
+	c.counters.RequestsIn.Add(1)
+	s.incoming.put(in)
+	if s.running >= c.opts.MaxHandlers && !in.marked {
+		s.queue.push(in)
+		return false, false
+	}
+	c.takePlace(in)
+	return true, s.mayRunInline()
 }
 
 // takePlace counts the handler of in as at work. Conn.mu is held.
@@ -105,36 +111,29 @@ func (c *Conn) startHandler(in *incoming) { go c.work(in) }
 // work runs a handler, and after it, in the same place, those that wait for one.
 func (c *Conn) work(in *incoming) {
 	for in != nil {
-		reply, err := c.invoke(in)
+		reply, err := c.invoke(&in.ctx, in)
 		in = c.finish(in, reply, err)
 	}
 }
 
-// finish answers a request and returns the one whose handler is to run next in its place.
-func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
-	c.answer(in, reply, err)
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// finishHandler takes a request out whose answer is queued, and returns the one whose handler is to
+// run next in its place. Conn.mu is held.
+func (c *Conn) finishHandler(in *incoming) *incoming {
 	s := &c.st
-	s.running--
+	in.state = incomingDone
+	s.incoming.remove(in)
 	s.workers--
+	if in.waits == 0 {
+		// Otherwise goroutines that the handler left behind still call, and its place was given away.
+		s.running--
+	}
 	next := c.nextQueued()
 	if s.workersGone != nil && s.workers <= s.closers {
 		close(s.workersGone)
 		s.workersGone = nil
 	}
-	return next
-}
-
-// finishHandler takes a request out whose answer is queued. Conn.mu is held.
-func (c *Conn) finishHandler(in *incoming) {
-	if in.waits > 0 {
-		// Goroutines that the handler left behind still call: its place is given up by finish alone.
-		c.st.running++
-	}
-	in.state = incomingDone
-	c.st.incoming.remove(in)
 	c.step()
+	return next
 }
 
 // nextQueued takes the next waiting request into a place, if there is one. Conn.mu is held.
@@ -152,15 +151,18 @@ func (c *Conn) nextQueued() *incoming {
 
 // leavePlace gives the place of the handler that ctx belongs to away while it waits in a call. It
 // returns nil where ctx belongs to no handler at work on this connection.
-func (c *Conn) leavePlace(ctx context.Context) *incoming {
+func (c *Conn) leavePlace(ctx context.Context) (*incoming, error) {
 	in := c.handlerOf(ctx)
 	if in == nil {
-		return nil
+		return nil, nil
+	}
+	if in.marked {
+		return nil, ErrNonBlocking
 	}
 	c.mu.Lock()
 	if in.state != incomingAtWork {
 		c.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	var next *incoming
 	in.waits++
@@ -173,7 +175,7 @@ func (c *Conn) leavePlace(ctx context.Context) *incoming {
 		c.startHandler(next)
 	}
 	c.takeReceiving(in.run)
-	return in
+	return in, nil
 }
 
 // rejoinPlace takes a place for a handler that has waited, without queueing: it may exceed the limit
@@ -191,7 +193,7 @@ func (c *Conn) rejoinPlace(in *incoming) {
 // by its name on the stack that it is called from a handler.
 //
 //go:noinline
-func (c *Conn) invoke(in *incoming) (reply Reply, err error) {
+func (c *Conn) invoke(ctx context.Context, in *incoming) (reply Reply, err error) {
 	returned := false
 	defer func() {
 		if returned {
@@ -202,10 +204,14 @@ func (c *Conn) invoke(in *incoming) (reply Reply, err error) {
 			return
 		}
 		// runtime.Goexit ends this goroutine for good: another one goes on in its place.
+		if in.marked {
+			c.leaveScratch(in)
+			c.startReceiving()
+		}
 		c.takeReceiving(in.run)
 		go func() { c.work(c.finish(in, Reply{}, errGoexit)) }()
 	}()
-	reply, err = in.handler.ServePacket(&in.ctx, &in.req)
+	reply, err = in.handler.ServePacket(ctx, &in.req)
 	returned = true
 	return reply, err
 }
@@ -215,8 +221,9 @@ var errGoexit = errors.New("pconn: handler ended its goroutine")
 // The text of every error that is not meant for the peer, as the reference has it.
 const handlerFailed = "exception during handler"
 
-// answer sends what the handler returned.
-func (c *Conn) answer(in *incoming, reply Reply, err error) {
+// finish sends what the handler returned, and returns the request whose handler is to run next in its
+// place.
+func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
 	var payload []byte
 	if err == nil {
 		payload = reply.bytes()
@@ -224,12 +231,11 @@ func (c *Conn) answer(in *incoming, reply Reply, err error) {
 	}
 	in.ctx.end(context.Canceled)
 	if err == nil {
-		c.respond(in, true, reply.flags, payload)
-		return
+		return c.respond(in, true, reply.flags, payload)
 	}
 	c.counters.HandlerErrors.Add(1)
 	c.reportHandlerError(in, err)
-	c.respond(in, false, 0, []byte(errorText(err)))
+	return c.respond(in, false, 0, []byte(errorText(err)))
 }
 
 // checkReply finds a reply that cannot be sent.

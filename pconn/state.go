@@ -47,7 +47,8 @@ type state struct {
 
 	sender sender
 
-	shutdown bool      // Shutdown was called
+	shutdown bool // Shutdown was called
+	buffers  bufferList
 	leavers  int       // callers who wait for a system call to return that has memory of theirs
 	returned sync.Cond // that it has
 
@@ -58,6 +59,10 @@ type state struct {
 
 	text []byte // the first bytes received, while they are no packet yet and read as text
 }
+
+// mayRunInline says whether handlers may run on the receiving goroutine: not while answers wait for
+// room, which receiving must not do.
+func (s *state) mayRunInline() bool { return s.repliers.empty() && s.roomForReply() }
 
 // mayCall says whether a new request can be made.
 func (s *state) mayCall(inHandler bool) error {

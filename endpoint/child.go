@@ -47,7 +47,8 @@ type Child struct {
 // Start starts a command and makes a connection of its standard input and output, which must not be set in
 // cmd. Its standard error is passed through to this process's, or to cmd.Stderr if that is set (to io.Discard to
 // keep its tail only); a writer that takes nothing for a second loses some. The command runs in a process group of
-// its own.
+// its own. It inherits no descriptor but those of cmd: what this process was itself started with is made
+// close-on-exec (on Linux 5.11 and later).
 //
 // ctx limits the start, not the child's life. A command that cannot be started is an error that wraps that of
 // exec.Cmd.Start: fs.ErrNotExist or exec.ErrNotFound, fs.ErrPermission. cmd belongs to the Child afterwards.

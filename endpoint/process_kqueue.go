@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// closeOnExec does nothing: there is no call for it that all of these systems have.
+func closeOnExec() {}
+
 // watch waits for the process. How it ended is learned by waiting only, so the rest of its group is killed as soon
 // as its exit is known, while its number is still its own.
 func (p *process) watch() {

@@ -1,12 +1,20 @@
 package endpoint
 
 import (
+	"math"
 	"os"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// closeOnExec makes every descriptor from 3 up close-on-exec. Go opens them so; what others have opened, above all
+// whoever started this process, would keep pipes open in children that know nothing of them.
+func closeOnExec() {
+	// An old kernel refuses, and inherits as it always did.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+}
 
 // Values of a childInfo's code, from siginfo.h.
 const (

@@ -32,6 +32,7 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	if err := ownGroup(cmd); err != nil {
 		return nil, err
 	}
+	closeOnExec()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -76,8 +76,11 @@ func (s *stderr) read() {
 			s.pass(append([]byte(nil), buf[:n]...))
 		}
 		if err != nil {
-			return
+			break
 		}
+	}
+	if s.dropped > 0 {
+		s.pass(nil)
 	}
 }
 

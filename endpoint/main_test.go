@@ -1,0 +1,284 @@
+package endpoint_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// modeVariable makes the test binary be a helper instead.
+const modeVariable = "ENDPOINT_TEST_HELPER"
+
+func TestMain(m *testing.M) {
+	if mode := os.Getenv(modeVariable); mode != "" {
+		os.Exit(helper(mode, os.Args[1:]))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// What the helper's handler answers.
+const (
+	typeEcho    = 0
+	typeBack    = 1 // echoes what the peer answers to the same payload
+	typePrint   = 2 // prints to standard output, and to descriptor 1
+	typeExit    = 3 // exits with the flags as its status, without an answer
+	typeStderr  = 4 // writes the payload to standard error
+	typeHang    = 5 // never answers
+	typeInspect = 6 // describes the process's descriptors
+	typeShut    = 7 // closes its output, and nothing else
+)
+
+func helperMux(closeOutput func()) *pconn.Mux {
+	mux := pconn.NewMux()
+	mux.HandleFunc(typeEcho, echo)
+	mux.HandleFunc(typeBack, func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+		resp, err := req.Conn.Do(ctx, pconn.Request{Payload: req.Payload})
+		return pconn.Bytes(resp.Payload), err
+	})
+	mux.HandleFunc(typePrint, func(context.Context, *pconn.Request) (pconn.Reply, error) {
+		_, err := fmt.Println("a stray print")
+		_, err2 := unix.Write(1, []byte("and another\n"))
+		n, err3 := os.Stdin.Read(make([]byte, 1))
+		return pconn.Text(fmt.Sprint(err, err2, n, err3)), nil
+	})
+	mux.HandleFunc(typeExit, func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		os.Stderr.Write(req.Payload)
+		os.Exit(int(req.Flags))
+		return pconn.None(), nil
+	})
+	mux.HandleFunc(typeStderr, func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		_, err := os.Stderr.Write(req.Payload)
+		return pconn.None(), err
+	})
+	mux.HandleFunc(typeHang, func(ctx context.Context, _ *pconn.Request) (pconn.Reply, error) {
+		<-ctx.Done()
+		return pconn.None(), ctx.Err()
+	})
+	mux.HandleFunc(typeInspect, func(context.Context, *pconn.Request) (pconn.Reply, error) {
+		return pconn.Text(fmt.Sprintf("pid %d pgid %d", os.Getpid(), unix.Getpgrp())), nil
+	})
+	mux.HandleFunc(typeShut, func(context.Context, *pconn.Request) (pconn.Reply, error) {
+		closeOutput()
+		return pconn.None(), nil
+	})
+	return mux
+}
+
+func echo(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+	return pconn.FlagsBytes(req.Flags, req.Payload), nil
+}
+
+// helper is the child of a test. It returns its exit status.
+func helper(mode string, args []string) int {
+	switch mode {
+	case "serve":
+		return report(endpoint.ServeStdio(context.Background(), &pconn.Options{Handler: helperMux(closeOutputs)}))
+	case "serve endpoint":
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		return report(endpoint.Serve(ctx, args[0], &pconn.Options{Handler: helperMux(closeOutputs)}))
+	case "host":
+		return report(host(args))
+	case "descriptors":
+		return report(describeDescriptors(args))
+	case "exit":
+		fmt.Fprintln(os.Stderr, "exiting at once")
+		n, _ := strconv.Atoi(args[0])
+		return n
+	case "text":
+		fmt.Println("Welcome to the machine")
+		io.Copy(io.Discard, os.Stdin)
+		return 0
+	case "deaf", "deaf and stubborn":
+		if mode == "deaf and stubborn" {
+			signal.Ignore(syscall.SIGTERM)
+		}
+		serveIgnoringEOF()
+	case "grandchild":
+		return report(leaveGrandchild(args))
+	case "sleep":
+		time.Sleep(time.Minute)
+	case "many":
+		return report(manyChildren())
+	}
+	fmt.Fprintln(os.Stderr, "no such helper:", mode)
+	return 99
+}
+
+func report(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "helper:", err)
+		return 1
+	}
+	return 0
+}
+
+// serveIgnoringEOF serves, and stays when its input has ended.
+func serveIgnoringEOF() {
+	_ = endpoint.ServeStdio(context.Background(), &pconn.Options{Handler: helperMux(closeOutputs)})
+	time.Sleep(time.Minute)
+}
+
+// closeOutputs closes every descriptor that this process can write packets to.
+func closeOutputs() {
+	names, _ := os.ReadDir("/proc/self/fd")
+	for _, name := range names {
+		fd, _ := strconv.Atoi(name.Name())
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE != unix.O_WRONLY || fd <= 2 {
+			continue
+		}
+		null, _ := unix.Open("/dev/null", unix.O_WRONLY, 0)
+		_ = unix.Dup3(null, fd, 0)
+	}
+}
+
+// host starts a child of its own, whatever its own descriptors are.
+func host(args []string) error {
+	for _, arg := range args {
+		if arg == "close" {
+			os.Stdin.Close()
+			os.Stdout.Close()
+		}
+	}
+	child, err := endpoint.Start(context.Background(), helperCommand("serve"), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := child.Do(context.Background(), pconn.Request{Payload: []byte("x")})
+	if err == nil && string(resp.Payload) != "x" {
+		err = fmt.Errorf("wrong answer %q", resp.Payload)
+	}
+	return errors.Join(err, child.Close())
+}
+
+// leaveGrandchild starts a process that holds the pipes, says its number on standard error, and exits.
+func leaveGrandchild(args []string) error {
+	cmd := helperCommand("sleep")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if args[0] == "session" {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(os.Stderr, "grandchild %d\n", cmd.Process.Pid)
+	return err
+}
+
+// helperCommand is a command that is the test binary as a helper.
+func helperCommand(mode string, args ...string) *exec.Cmd {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), modeVariable+"="+mode)
+	return cmd
+}
+
+// start starts a helper as a child that is closed, whatever became of it, when the test ends.
+func start(t testing.TB, opts *endpoint.StartOptions, mode string, args ...string) *endpoint.Child {
+	t.Helper()
+	return startCommand(t, opts, helperCommand(mode, args...))
+}
+
+func startCommand(t testing.TB, opts *endpoint.StartOptions, cmd *exec.Cmd) *endpoint.Child {
+	t.Helper()
+	if cmd.Stderr == nil {
+		cmd.Stderr = io.Discard
+	}
+	child, err := endpoint.Start(t.Context(), cmd, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { child.Close() })
+	return child
+}
+
+// short are durations that tests have time for.
+func short(conn pconn.Options) *endpoint.StartOptions {
+	return &endpoint.StartOptions{
+		Conn: conn,
+		Stop: endpoint.Stop{EOF: 300 * time.Millisecond, Term: 300 * time.Millisecond, Kill: 300 * time.Millisecond},
+	}
+}
+
+// noLeaks checks that a test leaves no descriptor and no process of this one's.
+func noLeaks(t *testing.T) {
+	t.Helper()
+	before := descriptors(t)
+	t.Cleanup(func() {
+		require.Eventually(t, func() bool { return len(children(t)) == 0 }, 10*time.Second, 5*time.Millisecond,
+			"children are left: %v", children(t))
+		require.Eventually(t, func() bool { return len(descriptors(t)) <= len(before) }, 10*time.Second, 5*time.Millisecond,
+			"descriptors are left: %v, before %v", descriptors(t), before)
+	})
+}
+
+// descriptors are this process's open ones and what they are, those of the runtime aside.
+func descriptors(t testing.TB) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	var open []string
+	for _, e := range entries {
+		to, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err != nil || strings.HasPrefix(to, "anon_inode:") || strings.HasPrefix(to, "/proc/") {
+			continue
+		}
+		open = append(open, e.Name()+" "+to)
+	}
+	return open
+}
+
+// children are the processes of this one that are there or not waited for.
+func children(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/task/*/children")
+	require.NoError(t, err)
+	var pids []string
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err == nil {
+			pids = append(pids, strings.Fields(string(b))...)
+		}
+	}
+	return pids
+}
+
+// awaitGone waits until a process is no more, or is waited for by init only.
+func awaitGone(t testing.TB, pid int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return true
+		}
+		_, rest, _ := bytes.Cut(b, []byte(") "))
+		return bytes.HasPrefix(rest, []byte("Z")) || bytes.HasPrefix(rest, []byte("X"))
+	}, 10*time.Second, 5*time.Millisecond, "process %d lives on", pid)
+}
+
+// exitErrorOf returns the *ExitError in err.
+func exitErrorOf(t testing.TB, err error) *endpoint.ExitError {
+	t.Helper()
+	var exit *endpoint.ExitError
+	require.ErrorAs(t, err, &exit)
+	return exit
+}

@@ -148,8 +148,8 @@ func (c *Conn) armWatchdog() {
 	n.seen = 0
 	n.armed.Store(true)
 	if n.watchdog == nil {
-		n.watchdog = time.AfterFunc(watchEvery, c.watchInline)
-		return
+		// It must not look before the field is set, which it needs itself.
+		n.watchdog = time.AfterFunc(time.Hour, c.watchInline)
 	}
 	n.watchdog.Reset(watchEvery)
 }

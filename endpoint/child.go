@@ -174,7 +174,7 @@ func (c *Child) own() {
 }
 
 // endConn ends the connection to a process that has exited. As a rule its stream ends too; if another process
-// holds it open, receiving is ended after a moment.
+// holds it open, receiving is ended after a moment. Nobody is left to answer to.
 func (c *Child) endConn() {
 	moment := time.NewTimer(lingerMoment)
 	defer moment.Stop()
@@ -183,8 +183,12 @@ func (c *Child) endConn() {
 	case <-c.Conn.Done():
 	case <-moment.C:
 		c.in.Interrupt()
+		select {
+		case <-c.received:
+		case <-c.Conn.Done():
+		}
 	}
-	<-c.Conn.Done()
+	_ = c.Conn.Close() // Wait and Close tell who stays
 }
 
 // discard reads what the child still writes after the end of the connection, so that it is not hindered in ending

@@ -272,6 +272,56 @@ func TestChildClosesItsOutputOnly(t *testing.T) {
 	child.Close()
 }
 
+// A child that takes nothing any more, and may live on.
+func TestChildClosesItsInputOnly(t *testing.T) {
+	noLeaks(t)
+	child := startCommand(t, short(pconn.Options{}), exec.Command("/bin/sh", "-c", "exec sleep 60 <&-"))
+	var err error
+	require.Eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		_, err = child.Do(ctx, pconn.Request{})
+		return !errors.Is(err, context.DeadlineExceeded)
+	}, 5*time.Second, time.Millisecond)
+	require.ErrorIs(t, err, pconn.ErrPeerGone)
+	require.False(t, exitErrorOf(t, err).Exited)
+	require.ErrorIs(t, child.Wait(), pconn.ErrPeerGone, "it is stopped")
+	require.Equal(t, endpoint.StepTerm, exitErrorOf(t, child.Close()).Step)
+}
+
+// A child that ends in good order is answered at once if nobody waits for it, and else asked for its reason.
+func TestChildSaysGoodbye(t *testing.T) {
+	noLeaks(t)
+	child := start(t, nil, "goodbye", "6")
+	_, err := child.Do(t.Context(), pconn.Request{})
+	exit := exitErrorOf(t, err)
+	require.ErrorIs(t, err, pconn.ErrPeerClosed)
+	require.Equal(t, 6, exit.Code)
+	require.Equal(t, "goodbye\n", string(exit.Stderr))
+	require.Equal(t, 6, exitErrorOf(t, child.Wait()).Code)
+
+	child = start(t, nil, "goodbye", "0")
+	require.NoError(t, child.Notify(t.Context(), pconn.Request{}))
+	require.NoError(t, child.Wait())
+	require.ErrorIs(t, child.Err(), pconn.ErrPeerClosed)
+}
+
+// A handler that works for a child that has exited is told so.
+func TestChildExitsWhileAsking(t *testing.T) {
+	noLeaks(t)
+	causes := make(chan error, 1)
+	begin := time.Now()
+	child := start(t, &endpoint.StartOptions{Conn: pconn.Options{Handler: pconn.HandlerFunc(
+		func(ctx context.Context, _ *pconn.Request) (pconn.Reply, error) {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return pconn.None(), nil
+		})}}, "ask and exit")
+	require.NoError(t, child.Wait())
+	require.Less(t, time.Since(begin), 4*time.Second)
+	require.Error(t, <-causes)
+}
+
 func TestStopLadder(t *testing.T) {
 	for name, test := range map[string]struct {
 		mode string

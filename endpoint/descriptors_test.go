@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -97,18 +98,7 @@ func manyChildren() error {
 // openTerminal returns the two sides of a pseudo terminal; the first is what a process has.
 func openTerminal(t testing.TB) (terminal, other *os.File) {
 	t.Helper()
-	other, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	require.NoError(t, err)
-	rc, err := other.SyscallConn()
-	require.NoError(t, err)
-	var n int
-	require.NoError(t, rc.Control(func(fd uintptr) {
-		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
-			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
-		}
-	}))
-	require.NoError(t, err)
-	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	other, terminal, err := pty.Open()
 	require.NoError(t, err)
 	return terminal, other
 }

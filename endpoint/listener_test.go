@@ -91,7 +91,10 @@ func TestListenerDrains(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	require.Eventually(t, func() bool {
-		_, err := net.Dial("unix", l.Addr().String())
+		nc, err := net.Dial("unix", l.Addr().String())
+		if err == nil {
+			nc.Close()
+		}
 		return err != nil
 	}, 5*time.Second, time.Millisecond, "it still takes connections")
 	close(leave)

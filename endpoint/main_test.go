@@ -114,6 +114,12 @@ func helper(mode string, args []string) int {
 		serveIgnoringEOF()
 	case "grandchild":
 		return report(leaveGrandchild(args))
+	case "goodbye":
+		return report(sayGoodbye(args))
+	case "ask and exit":
+		return report(askAndExit())
+	case "ping-pong":
+		return report(pingPong())
 	case "sleep":
 		time.Sleep(time.Minute)
 	case "many":
@@ -181,6 +187,66 @@ func leaveGrandchild(args []string) error {
 	}
 	_, err := fmt.Fprintf(os.Stderr, "grandchild %d\n", cmd.Process.Pid)
 	return err
+}
+
+// sayGoodbye ends the connection in good order as soon as it is asked for something, which it does not answer,
+// and exits with a status.
+func sayGoodbye(args []string) error {
+	asked := make(chan struct{})
+	conn, err := endpoint.Stdio{}.Dial(context.Background(), &pconn.Options{
+		CloseTimeout: 50 * time.Millisecond,
+		Handler: pconn.HandlerFunc(func(context.Context, *pconn.Request) (pconn.Reply, error) {
+			close(asked)
+			select {}
+		})})
+	if err != nil {
+		return err
+	}
+	<-asked
+	conn.Close()
+	fmt.Fprintln(os.Stderr, "goodbye")
+	n, _ := strconv.Atoi(args[0])
+	os.Exit(n)
+	return nil
+}
+
+// askAndExit asks something, and does not wait for the answer.
+func askAndExit() error {
+	conn, err := endpoint.Stdio{}.Dial(context.Background(), nil)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Submit(context.Background(), pconn.Request{Payload: []byte("x")}); err != nil {
+		return err
+	}
+	for conn.Counters().PacketsOut.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	os.Exit(0)
+	return nil
+}
+
+// pingPong sends back what it gets, without packets.
+func pingPong() error {
+	buf := make([]byte, pingSize)
+	// As the host's, its descriptors wait in the poller.
+	for _, fd := range []int{0, 1} {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return err
+		}
+	}
+	in, out := os.NewFile(0, "in"), os.NewFile(1, "out")
+	for {
+		if _, err := io.ReadFull(in, buf); err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+		if _, err := out.Write(buf); err != nil {
+			return err
+		}
+	}
 }
 
 // helperCommand is a command that is the test binary as a helper.

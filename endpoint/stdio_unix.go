@@ -8,6 +8,7 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/pconn"
@@ -45,7 +46,7 @@ func checkStdio(fd int) error {
 	if err := unix.Stat(os.DevNull, &null); err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == null.Rdev {
 		return ErrNoStream
 	}
-	if isTerminal(fd) {
+	if term.IsTerminal(fd) {
 		return ErrTerminal
 	}
 	return nil

@@ -1,0 +1,82 @@
+package endpoint_test
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// pingSize is how many bytes go back and forth.
+const pingSize = 16
+
+// BenchmarkRoundTrip compares a call to a child, one at a time, with the same bytes back and forth through two
+// os.Files and no packets.
+func BenchmarkRoundTrip(b *testing.B) {
+	b.Run("files", func(b *testing.B) {
+		r1, w1, err := os.Pipe()
+		require.NoError(b, err)
+		r2, w2, err := os.Pipe()
+		require.NoError(b, err)
+		cmd := helperCommand("ping-pong")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = r1, w2, os.Stderr
+		require.NoError(b, cmd.Start())
+		closeFiles(r1, w2)
+		ping, pong := bytes.Repeat([]byte("x"), pingSize), make([]byte, pingSize)
+		b.ReportAllocs()
+		for b.Loop() {
+			_, err := w1.Write(ping)
+			require.NoError(b, err)
+			_, err = io.ReadFull(r2, pong)
+			require.NoError(b, err)
+		}
+		closeFiles(w1, r2)
+		require.NoError(b, cmd.Wait())
+	})
+	b.Run("packets", func(b *testing.B) {
+		child := start(b, nil, "serve")
+		ping := bytes.Repeat([]byte("x"), pingSize)
+		b.ReportAllocs()
+		for b.Loop() {
+			_, err := child.Do(b.Context(), pconn.Request{Payload: ping})
+			require.NoError(b, err)
+		}
+		require.NoError(b, child.Close())
+	})
+}
+
+// BenchmarkStart is starting a child, one call and its end, beside a bare start and end of the same program.
+func BenchmarkStart(b *testing.B) {
+	b.Run("bare", func(b *testing.B) {
+		for b.Loop() {
+			cmd := helperCommand("ping-pong")
+			in, err := cmd.StdinPipe()
+			require.NoError(b, err)
+			require.NoError(b, cmd.Start())
+			require.NoError(b, in.Close())
+			require.NoError(b, cmd.Wait())
+		}
+	})
+	for _, name := range []string{"first answer", "and close"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				cmd := helperCommand("serve")
+				cmd.Stderr = io.Discard
+				child, err := endpoint.Start(b.Context(), cmd, nil)
+				require.NoError(b, err)
+				_, err = child.Do(b.Context(), pconn.Request{})
+				require.NoError(b, err)
+				if name == "first answer" {
+					b.StopTimer()
+				}
+				require.NoError(b, child.Close())
+				b.StartTimer()
+			}
+		})
+	}
+}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package endpoint_test
 
 import (
@@ -427,7 +429,7 @@ func TestHandlerEndsTheChild(t *testing.T) {
 			childs := make(chan *endpoint.Child, 1)
 			ended := make(chan error, 1)
 			child := start(t, &endpoint.StartOptions{Conn: pconn.Options{Handler: pconn.HandlerFunc(
-				func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+				func(_ context.Context, _ *pconn.Request) (pconn.Reply, error) {
 					ended <- end(context.Background(), <-childs)
 					return pconn.None(), nil
 				})}}, "serve")
@@ -551,7 +553,7 @@ func newStuckWriter() *stuckWriter { return &stuckWriter{make(chan struct{})} }
 
 func (w *stuckWriter) release() { close(w.released) }
 
-func (w *stuckWriter) Write(p []byte) (int, error) {
+func (w *stuckWriter) Write(_ []byte) (int, error) {
 	<-w.released
 	return 0, io.ErrClosedPipe
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package endpoint_test
 
 import (
@@ -141,7 +143,7 @@ func TestHelperOnExtraDescriptors(t *testing.T) {
 func TestSocketsBothWays(t *testing.T) {
 	for scheme, where := range map[string]func(t *testing.T) string{
 		"unix": func(t *testing.T) string { return "unix:" + t.TempDir() + "/s" },
-		"tcp":  func(t *testing.T) string { return "tcp:127.0.0.1:0" },
+		"tcp":  func(*testing.T) string { return "tcp:127.0.0.1:0" },
 	} {
 		t.Run(scheme, func(t *testing.T) {
 			noLeaks(t)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package endpoint_test
 
 import (
@@ -41,7 +43,7 @@ func TestParseRefuses(t *testing.T) {
 		"exec:a | b":                        "not a valid word",
 		"exec:'a":                           "quote",
 		"exec:a $(b)":                       "command substitution",
-		"stdio:x":                           "nothing may follow",
+		"stdio:x":                           "takes nothing behind it",
 		"fd:":                               `"" is no descriptor`,
 		"fd:-1":                             `"-1" is no descriptor`,
 		"fd:1,":                             `"" is no descriptor`,

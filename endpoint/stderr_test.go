@@ -72,7 +72,7 @@ func TestStderrDropsForAStuckWriter(t *testing.T) {
 
 // A writer that fails once is not asked again, and holds up nobody.
 func TestStderrWriterFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
 		w := &slowWriter{allow: make(chan struct{}, 1), err: errors.New("full")}
 		s := &stderr{chunks: make(chan []byte, stderrChunks), handed: make(chan struct{})}
 		go s.hand(w)

@@ -18,7 +18,7 @@ type Stdio struct{}
 
 func parseStdio(rest string) (Endpoint, error) {
 	if rest != "" {
-		return nil, errors.New("nothing may follow stdio:")
+		return nil, errors.New("stdio: takes nothing behind it")
 	}
 	return Stdio{}, nil
 }

@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"rpc":           {"packet", "bufio", "tick", "pconn"},
 	"rpc/grpclinks": {"packet", "bufio", "tick", "pconn", "rpc/links"},
 	"cmd":           {"packet", "bufio", "tick", "pconn", "endpoint", "rpc"},
+	"examples":      {"packet", "bufio", "tick", "pconn", "endpoint", "rpc"},
 	"internal":      {"packet", "bufio", "tick", "pconn", "endpoint", "rpc"},
 }
 
@@ -187,7 +188,7 @@ func refuse(p, imported string, inCore bool) string {
 	if inCore && !standard(imported) && !under(imported, coreOutside...) {
 		return "the core imports only the standard library, " + strings.Join(coreOutside, " and ")
 	}
-	if under(p, "cmd") {
+	if under(p, "cmd", "examples") {
 		return ""
 	}
 	if under(imported, cliOutside...) {

@@ -308,6 +308,23 @@ func TestChildSaysGoodbye(t *testing.T) {
 	require.ErrorIs(t, child.Err(), pconn.ErrPeerClosed)
 }
 
+// One that has sent EOF, and then waits for the end of its own input, is not waited for.
+func TestChildSaysGoodbyeAndWaits(t *testing.T) {
+	noLeaks(t)
+	goodbye := func() *exec.Cmd {
+		return exec.Command("/bin/sh", "-c", `head -c 1 >/dev/null; printf '\003\000\002\000'; cat >/dev/null; exit $0`, "6")
+	}
+	child := startCommand(t, nil, goodbye())
+	_, err := child.Do(t.Context(), pconn.Request{Payload: []byte("x")})
+	require.False(t, exitErrorOf(t, err).Exited, "a moment is all that this end has")
+	require.ErrorIs(t, err, pconn.ErrPeerClosed)
+	require.Equal(t, 6, exitErrorOf(t, child.Close()).Code)
+
+	child = startCommand(t, nil, exec.Command("/bin/sh", "-c", `printf '\003\000\002\000'; cat >/dev/null`))
+	require.NoError(t, child.Wait())
+	require.Equal(t, pconn.ErrPeerClosed, child.Err(), "nothing is to be explained")
+}
+
 // A handler that works for a child that has exited is told so.
 func TestChildExitsWhileAsking(t *testing.T) {
 	noLeaks(t)

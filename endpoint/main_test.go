@@ -131,13 +131,29 @@ func helper(mode string, args []string) int {
 	return 99
 }
 
+// report says an error, and by the exit status which one it is.
 func report(err error) int {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "helper:", err)
-		return 1
+	if err == nil {
+		return 0
 	}
-	return 0
+	fmt.Fprintln(os.Stderr, "helper:", err)
+	var stdio *endpoint.StdioError
+	switch {
+	case errors.Is(err, endpoint.ErrTerminal):
+		return statusTerminal
+	case errors.Is(err, endpoint.ErrNoStream):
+		return statusNoStream
+	case errors.As(err, &stdio):
+		return statusStdio
+	}
+	return 1
 }
+
+const (
+	statusTerminal = 10
+	statusNoStream = 11
+	statusStdio    = 12
+)
 
 // serveIgnoringEOF serves, and stays when its input has ended.
 func serveIgnoringEOF() {
@@ -258,7 +274,8 @@ func helperCommand(mode string, args ...string) *exec.Cmd {
 		panic(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), modeVariable+"="+mode)
+	// With the race detector a process would sleep for a second before it exits.
+	cmd.Env = append(os.Environ(), modeVariable+"="+mode, "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 

@@ -41,15 +41,16 @@ func TestServeStdioRefusals(t *testing.T) {
 	defer directory.Close()
 	for name, test := range map[string]struct {
 		in, out *os.File
+		status  int
 		text    string
 	}{
-		"terminal in":  {terminal, w, "standard input: it is a terminal; packets are for programs"},
-		"terminal out": {r, terminal, "standard output: it is a terminal"},
-		"null in":      {nil, w, "standard input: it is closed, or the null device"},
-		"null out":     {r, nil, "standard output: it is closed, or the null device"},
-		"directory":    {directory, w, "standard input: is a directory"},
-		"wrong way in": {w, w, "standard input: bad file descriptor"},
-		"wrong way":    {r, r, "standard output: bad file descriptor"},
+		"terminal in":  {terminal, w, statusTerminal, "standard input: it is a terminal; packets are for programs"},
+		"terminal out": {r, terminal, statusTerminal, "standard output: it is a terminal"},
+		"null in":      {nil, w, statusNoStream, "standard input: it is closed, or the null device"},
+		"null out":     {r, nil, statusNoStream, "standard output: it is closed, or the null device"},
+		"directory":    {directory, w, statusStdio, "standard input: is a directory"},
+		"wrong way in": {w, w, statusStdio, "standard input: bad file descriptor"},
+		"wrong way":    {r, r, statusStdio, "standard output: bad file descriptor"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := helperCommand("serve")
@@ -60,7 +61,7 @@ func TestServeStdioRefusals(t *testing.T) {
 				cmd.Stdout = test.out
 			}
 			text, code := output(cmd)
-			require.Equal(t, 1, code)
+			require.Equal(t, test.status, code)
 			require.Contains(t, text, "endpoint: "+test.text)
 		})
 	}
@@ -71,7 +72,7 @@ func TestServeStdioRefusals(t *testing.T) {
 			cmd.Path = "/bin/sh"
 			cmd.Stdin, cmd.Stdout = r, w
 			text, code := output(cmd)
-			require.Equal(t, 1, code)
+			require.Equal(t, statusNoStream, code)
 			require.Contains(t, text, "standard "+name+": it is closed")
 		})
 	}

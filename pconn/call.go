@@ -22,6 +22,7 @@ type call struct {
 
 	// done takes one value when the outcome is set. Calls of Do keep it for their next use.
 	done chan struct{}
+	pool *sync.Pool // takes the call when it is free; nil for that of a Submit
 
 	resp Response
 	err  error
@@ -38,18 +39,22 @@ const (
 	callDropped                 // of a Notify: the response is dropped
 )
 
-var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
-
-func newCall(req *Request) *call {
-	c := callPool.Get().(*call)
-	c.channel, c.typ, c.size = req.Channel, req.Type, int64(len(req.Payload))
-	return c
+// newCall returns a call for use until free. Calls are kept by connection: their channels must not leave
+// a testing/synctest bubble that a connection is in.
+func (c *Conn) newCall(req *Request) *call {
+	free, _ := c.freeCalls.Get().(*call)
+	if free == nil {
+		free = &call{done: make(chan struct{}, 1), pool: &c.freeCalls}
+	}
+	free.channel, free.typ, free.size = req.Channel, req.Type, int64(len(req.Payload))
+	return free
 }
 
 // free gives a call back whose outcome was taken.
 func (c *call) free() {
-	*c = call{done: c.done}
-	callPool.Put(c)
+	pool := c.pool
+	*c = call{done: c.done, pool: pool}
+	pool.Put(c)
 }
 
 // complete makes the outcome known. Not to be called under a lock.
@@ -94,7 +99,7 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (Response, erro
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
-	call := newCall(req)
+	call := c.newCall(req)
 	call.buf = buf
 	if err := c.send(ctx, call, req, in != nil); err != nil {
 		call.free()
@@ -188,7 +193,7 @@ func (c *Conn) Notify(ctx context.Context, req Request) error {
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
-	call := newCall(&req)
+	call := c.newCall(&req)
 	call.kind = callDropped
 	if err := c.send(ctx, call, &req, in != nil); err != nil {
 		call.free()

@@ -26,6 +26,8 @@ type Conn struct {
 	inline   inliner
 	scratch  *scratch // of marked handlers; the receiver's
 
+	freeCalls, freeWaiters sync.Pool // of *call and *waiter
+
 	epoch       time.Time
 	startOffset int64   // of the input, when the connection began
 	readAt      instant // when the receiver last had to wait for bytes; its own

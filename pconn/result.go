@@ -2,6 +2,7 @@ package pconn
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -46,6 +47,9 @@ func (r *Result) Wait(ctx context.Context) (Response, error) {
 	}
 }
 
+// errDecodePanicked is for those who come after the one that Decode panicked on.
+var errDecodePanicked = errors.New("pconn: Decode panicked")
+
 // Value waits as Wait does and returns what the request's Decode made of the ok response. Decode runs
 // once, on the first goroutine that comes here with the response there; everybody gets its value and
 // its error. Without a Decode the value is the Response.
@@ -57,7 +61,10 @@ func (r *Result) Value(ctx context.Context) (any, error) {
 	if r.decode == nil {
 		return resp, nil
 	}
-	r.decodeOnce.Do(func() { r.value, r.valueErr = r.decode(resp) })
+	r.decodeOnce.Do(func() {
+		r.valueErr = errDecodePanicked // stays if it does
+		r.value, r.valueErr = r.decode(resp)
+	})
 	return r.value, r.valueErr
 }
 

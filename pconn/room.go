@@ -1,9 +1,6 @@
 package pconn
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // line is a queue of goroutines that wait for room, in order. Only the first is woken; it takes what
 // it needs and wakes the next if there is room left. Guarded by Conn.mu.
@@ -14,8 +11,6 @@ type waiter struct {
 	wake       chan struct{}
 	prev, next *waiter
 }
-
-var waiterPool = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{}, 1)} }}
 
 func (l *line) empty() bool { return l.head == nil }
 
@@ -57,7 +52,10 @@ func (l *line) wakeFirst() {
 // more. It is called and returns with Conn.mu held, and ready is asked with the lock held, only of
 // the first in line. Whoever waited successfully wakes the next. The error is ctx's.
 func (c *Conn) waitFor(ctx context.Context, l *line, ready func() bool) error {
-	w := waiterPool.Get().(*waiter)
+	w, _ := c.freeWaiters.Get().(*waiter)
+	if w == nil {
+		w = &waiter{wake: make(chan struct{}, 1)}
+	}
 	l.join(w)
 	for {
 		c.mu.Unlock()
@@ -79,7 +77,7 @@ func (c *Conn) waitFor(ctx context.Context, l *line, ready func() bool) error {
 		case <-w.wake:
 		default:
 		}
-		waiterPool.Put(w)
+		c.freeWaiters.Put(w)
 		if ctxEnded {
 			return ctx.Err()
 		}

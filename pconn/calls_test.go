@@ -1,0 +1,467 @@
+package pconn_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/packet"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+func TestCallsCarryEverything(t *testing.T) {
+	b := serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		return pconn.FlagsBytes(req.Flags>>1, append([]byte{byte(req.Type)}, req.Payload...)), nil
+	})
+	a, _ := pair(t, nil, b)
+	for _, req := range []pconn.Request{
+		{},
+		{Type: 1, Flags: packet.MaxFlags, Payload: []byte("x")},
+		{Type: math.MaxUint64 - 1},
+		{Type: 255, Payload: pattern(100_000)},
+	} {
+		want := pconn.Response{OK: true, Flags: req.Flags >> 1, Payload: append([]byte{byte(req.Type)}, req.Payload...)}
+		resp, err := a.Do(soon(t), req)
+		require.NoError(t, err)
+		require.Equal(t, want, resp)
+
+		buf := make([]byte, 10, 200_000)
+		resp, err = a.DoInto(soon(t), buf, req)
+		require.NoError(t, err)
+		require.Equal(t, want, resp)
+		require.Same(t, &buf[0], &resp.Payload[0], "the payload is in the caller's memory")
+
+		resp, err = a.DoInto(soon(t), make([]byte, 0), req)
+		require.NoError(t, err)
+		require.Equal(t, want, resp)
+
+		r, err := a.Submit(soon(t), req)
+		require.NoError(t, err)
+		resp, err = r.Wait(soon(t))
+		require.NoError(t, err)
+		require.Equal(t, want, resp)
+	}
+}
+
+func TestRequestsThatCannotBe(t *testing.T) {
+	p := raw(t, &pconn.Options{MaxPayload: 10})
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	late, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
+	defer cancel()
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		req  pconn.Request
+		want error
+	}{
+		"flags":            {soon(t), pconn.Request{Flags: packet.MaxFlags + 1}, pconn.ErrFlags},
+		"type":             {soon(t), pconn.Request{Type: math.MaxUint64}, pconn.ErrType},
+		"reserved channel": {soon(t), pconn.Request{Channel: 127}, pconn.ErrReservedChannel},
+		"payload":          {soon(t), pconn.Request{Payload: make([]byte, 11)}, &pconn.LimitError{What: "request payload, bytes", Value: 11, Max: 10}},
+		"cancelled":        {ended, pconn.Request{}, context.Canceled},
+		"deadline":         {late, pconn.Request{}, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := p.conn.Do(c.ctx, c.req)
+			assert.Equal(t, c.want, err)
+			_, err = p.conn.DoInto(c.ctx, make([]byte, 8), c.req)
+			assert.Equal(t, c.want, err)
+			r, err := p.conn.Submit(c.ctx, c.req)
+			assert.Equal(t, c.want, err)
+			assert.Nil(t, r)
+			assert.Equal(t, c.want, p.conn.Notify(c.ctx, c.req))
+		})
+	}
+	require.Empty(t, p.conn.InFlight())
+	require.Zero(t, p.conn.Counters().RequestsOut.Load())
+	// The first packet that leaves is the first request that could be made.
+	res := do(soon(t), p.conn, pconn.Request{Type: 5})
+	p.write(response(p.expectRequest(5, ""), ""))
+	require.NoError(t, receiveFrom(t, res).err)
+}
+
+func TestRejectionIsError(t *testing.T) {
+	p := raw(t, nil)
+	res := do(soon(t), p.conn, pconn.Request{Type: 7})
+	tag := p.expectRequest(7, "")
+	p.write(encode(packet.Packet{Tag: tag, Flags: 9 << 1, Payload: []byte("no such thing")}))
+	got := receiveFrom(t, res)
+	require.Equal(t, pconn.Response{Flags: 9, Payload: []byte("no such thing")}, got.resp)
+	var remote *pconn.RemoteError
+	require.ErrorAs(t, got.err, &remote)
+	require.Equal(t, &pconn.RemoteError{Type: 7, Flags: 9, Payload: []byte("no such thing")}, remote)
+	require.EqualError(t, got.err, `pconn: request type 7 rejected: "no such thing"`)
+	require.NotErrorIs(t, got.err, pconn.ErrUnknownChannel)
+}
+
+func TestTagsAscendFromTwoAndAreNeverReused(t *testing.T) {
+	p := raw(t, nil)
+	seen := map[uint64]bool{}
+	last := uint64(1)
+	for i := range 300 {
+		res := do(soon(t), p.conn, pconn.Request{})
+		tag := p.expectRequest(0, "")
+		require.False(t, seen[tag])
+		require.Greater(t, tag, last)
+		seen[tag], last = true, tag
+		if i%3 != 0 { // every third one stays outstanding
+			p.write(response(tag, ""))
+			require.NoError(t, receiveFrom(t, res).err)
+		}
+	}
+	p.write(eof)
+}
+
+func TestTooLargeResponseFailsItsCallOnly(t *testing.T) {
+	p := raw(t, &pconn.Options{MaxPayload: 100})
+	other := do(soon(t), p.conn, pconn.Request{Type: 1})
+	otherTag := p.expectRequest(1, "")
+	res := do(soon(t), p.conn, pconn.Request{Type: 2})
+	tag := p.expectRequest(2, "")
+	p.write(response(tag, string(pattern(101))))
+	got := receiveFrom(t, res)
+	require.Equal(t, &pconn.LimitError{What: "response payload, bytes", Value: 101, Max: 100}, got.err)
+	require.False(t, got.resp.OK)
+
+	p.write(response(otherTag, string(pattern(100))))
+	got = receiveFrom(t, other)
+	require.NoError(t, got.err)
+	require.Equal(t, pattern(100), got.resp.Payload)
+	require.EqualValues(t, 1, p.conn.Counters().TooLarge.Load())
+}
+
+func TestTooLargeRequestIsRejected(t *testing.T) {
+	o := serve(echo)
+	o.MaxPayload = 100
+	p := raw(t, o)
+	p.write(request(5, 0, string(pattern(101))))
+	p.expectResponse(5, false, "pconn: request payload, bytes: 101 is over the limit of 100")
+	p.write(request(6, 0, string(pattern(100))))
+	p.expectResponse(6, true, string(pattern(100)))
+	require.EqualValues(t, 1, p.conn.Counters().TooLarge.Load())
+}
+
+func TestMaxPayloadTakesNoMemoryOnAClaim(t *testing.T) {
+	o := serve(echo)
+	o.MaxPayload = pconn.MaxPayload
+	p := raw(t, o)
+	res := do(soon(t), p.conn, pconn.Request{})
+	tag := p.expectRequest(0, "")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	h := packet.Header{Tag: tag, Flags: 1, Size: pconn.MaxPayload}
+	b, err := h.Append(nil)
+	require.NoError(t, err)
+	p.write(append(b, pattern(100_000)...))
+	p.out.Close()
+	var perr *pconn.ProtocolError
+	require.ErrorAs(t, receiveFrom(t, res).err, &perr)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
+}
+
+func TestMaxPayloadOption(t *testing.T) {
+	for _, n := range []int64{-1, pconn.MaxPayload + 1, math.MaxInt64} {
+		a, b, err := pconn.Pipe(&pconn.Options{MaxPayload: n}, nil)
+		require.ErrorContains(t, err, "MaxPayload")
+		require.Nil(t, a)
+		require.Nil(t, b)
+	}
+	for _, n := range []int64{1, pconn.MaxPayload} {
+		pair(t, &pconn.Options{MaxPayload: n}, nil)
+	}
+}
+
+func TestPayloadsPastSixteenMiB(t *testing.T) {
+	o := serve(echo)
+	o.MaxPayload = 64 << 20
+	a, _ := pair(t, o, o)
+	big := pattern(40 << 20)
+	resp, err := a.Do(soon(t), pconn.Request{Payload: big})
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(big, resp.Payload))
+}
+
+func TestNotifyCountsUntilAnswered(t *testing.T) {
+	p := raw(t, nil)
+	require.NoError(t, p.conn.Notify(soon(t), pconn.Request{Type: 3, Payload: []byte("n")}))
+	tag := p.expectRequest(3, "n")
+	list := p.conn.InFlight()
+	require.Len(t, list, 1)
+	require.Equal(t, pconn.StateNotified, list[0].State)
+	p.write(response(tag, string(pattern(50))))
+	eventually(t, "the notification is done", func() bool { return len(p.conn.InFlight()) == 0 })
+	require.Zero(t, p.conn.Counters().LateResponses.Load())
+	require.Zero(t, p.conn.Counters().Unsolicited.Load())
+}
+
+func TestNotifyAndRejection(t *testing.T) {
+	a, b := pair(t, nil, nil) // b has no handler
+	for range 100 {
+		require.NoError(t, a.Notify(soon(t), pconn.Request{}))
+	}
+	eventually(t, "all are answered", func() bool { return len(a.InFlight()) == 0 })
+	require.EqualValues(t, 100, b.Counters().Rejected.Load())
+}
+
+func TestContextEndsCall(t *testing.T) {
+	p := raw(t, nil)
+	cause := errors.New("the reason")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	res := do(ctx, p.conn, pconn.Request{})
+	tag := p.expectRequest(0, "")
+	cancel(cause)
+	got := receiveFrom(t, res)
+	require.True(t, got.err == context.Canceled, "exactly ctx.Err(): %v", got.err)
+	require.Equal(t, cause, context.Cause(ctx))
+	require.Empty(t, p.conn.InFlight())
+	require.EqualValues(t, 1, p.conn.Counters().Cancelled.Load())
+
+	p.write(response(tag, "late"))
+	next := do(soon(t), p.conn, pconn.Request{})
+	p.write(response(p.expectRequest(0, ""), "in time"))
+	require.Equal(t, "in time", string(receiveFrom(t, next).resp.Payload))
+	require.EqualValues(t, 1, p.conn.Counters().LateResponses.Load())
+	require.Zero(t, p.conn.Counters().Unsolicited.Load())
+}
+
+func TestDeadlineEndsCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := raw(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begun := time.Now()
+		_, err := p.conn.Do(ctx, pconn.Request{})
+		require.True(t, err == context.DeadlineExceeded, "%v", err)
+		require.Equal(t, time.Minute, time.Since(begun))
+	})
+}
+
+func TestCancelOfQueuedRequestIsNotSent(t *testing.T) {
+	p := rawSized(t, nil, 1<<10, 1<<10)
+	// The first payload fills the pipe, the second waits behind it.
+	first, cancelFirst := context.WithCancel(context.Background())
+	big := pattern(100_000)
+	firstRes := do(first, p.conn, pconn.Request{Type: 1, Payload: big})
+	eventually(t, "the first is in the write", func() bool { return p.conn.Counters().SenderHandovers.Load() > 0 })
+	second, cancelSecond := context.WithCancel(context.Background())
+	secondRes := do(second, p.conn, pconn.Request{Type: 2, Payload: pattern(50_000)})
+	eventually(t, "the second is queued", func() bool { return len(p.conn.InFlight()) == 2 })
+	cancelSecond()
+	require.Equal(t, context.Canceled, receiveFrom(t, secondRes).err)
+	cancelFirst()
+	require.Equal(t, context.Canceled, receiveFrom(t, firstRes).err)
+
+	third := do(soon(t), p.conn, pconn.Request{Type: 3})
+	p.expectRequest(1, string(big)) // it was begun, and is finished
+	p.write(response(p.expectRequest(3, ""), ""))
+	require.NoError(t, receiveFrom(t, third).err)
+}
+
+func TestResult(t *testing.T) {
+	p := raw(t, nil)
+	var decoded atomic.Int32
+	r, err := p.conn.Submit(soon(t), pconn.Request{Type: 1, Decode: func(resp pconn.Response) (any, error) {
+		decoded.Add(1)
+		return "decoded " + string(resp.Payload), nil
+	}})
+	require.NoError(t, err)
+	select {
+	case <-r.Done():
+		require.FailNow(t, "done before the answer")
+	default:
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = r.Wait(ctx)
+	require.True(t, err == context.Canceled)
+	_, err = r.Value(ctx)
+	require.True(t, err == context.Canceled)
+	require.Len(t, p.conn.InFlight(), 1, "it stays outstanding")
+
+	p.write(response(p.expectRequest(1, ""), "x"))
+	receiveFrom(t, r.Done())
+	require.Zero(t, decoded.Load(), "nobody has waited")
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			v, err := r.Value(soon(t))
+			assert.NoError(t, err)
+			assert.Equal(t, "decoded x", v)
+			resp, err := r.Wait(ctx) // the outcome is there, whatever the context
+			assert.NoError(t, err)
+			assert.Equal(t, "x", string(resp.Payload))
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, decoded.Load())
+	require.False(t, r.Cancel(), "there was an outcome already")
+	_, err = r.Wait(soon(t))
+	require.NoError(t, err)
+}
+
+func TestResultValueWithoutDecode(t *testing.T) {
+	a, _ := pair(t, nil, serve(echo))
+	r, err := a.Submit(soon(t), pconn.Request{Flags: 2, Payload: []byte("p")})
+	require.NoError(t, err)
+	v, err := r.Value(soon(t))
+	require.NoError(t, err)
+	require.Equal(t, pconn.Response{OK: true, Flags: 2, Payload: []byte("p")}, v)
+}
+
+func TestResultDecodeErrorIsEverybodys(t *testing.T) {
+	a, _ := pair(t, nil, serve(echo))
+	want := errors.New("bad payload")
+	runs := 0
+	r, err := a.Submit(soon(t), pconn.Request{Decode: func(pconn.Response) (any, error) { runs++; return nil, want }})
+	require.NoError(t, err)
+	for range 3 {
+		_, err = r.Value(soon(t))
+		require.Equal(t, want, err)
+	}
+	require.Equal(t, 1, runs)
+	_, err = r.Wait(soon(t))
+	require.NoError(t, err, "the response itself is fine")
+}
+
+func TestResultDecodePanic(t *testing.T) {
+	a, _ := pair(t, nil, serve(echo))
+	r, err := a.Submit(soon(t), pconn.Request{Decode: func(pconn.Response) (any, error) { panic("no") }})
+	require.NoError(t, err)
+	require.PanicsWithValue(t, "no", func() { r.Value(soon(t)) })
+	_, err = r.Value(soon(t))
+	require.Error(t, err, "nobody takes the missing value for a value")
+}
+
+func TestResultRejectedIsNotDecoded(t *testing.T) {
+	a, _ := pair(t, nil, nil)
+	r, err := a.Submit(soon(t), pconn.Request{Decode: func(pconn.Response) (any, error) { panic("not ok is not decoded") }})
+	require.NoError(t, err)
+	_, err = r.Value(soon(t))
+	var remote *pconn.RemoteError
+	require.ErrorAs(t, err, &remote)
+	require.Equal(t, "no request handler", string(remote.Payload))
+}
+
+func TestResultCancel(t *testing.T) {
+	p := raw(t, nil)
+	r, err := p.conn.Submit(soon(t), pconn.Request{})
+	require.NoError(t, err)
+	tag := p.expectRequest(0, "")
+	waiter := make(chan error, 1)
+	go func() {
+		_, err := r.Wait(context.Background())
+		waiter <- err
+	}()
+	require.True(t, r.Cancel())
+	require.False(t, r.Cancel())
+	require.Equal(t, pconn.ErrCancelled, receiveFrom(t, waiter))
+	receiveFrom(t, r.Done())
+	_, err = r.Value(soon(t))
+	require.Equal(t, pconn.ErrCancelled, err)
+	p.write(response(tag, "late"))
+	eventually(t, "the late answer is counted", func() bool { return p.conn.Counters().LateResponses.Load() == 1 })
+}
+
+func TestCancelRacesWithAnswer(t *testing.T) {
+	a, b := pair(t, nil, serve(echo))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				r, err := a.Submit(soon(t), pconn.Request{Payload: []byte("x")})
+				if !assert.NoError(t, err) {
+					return
+				}
+				cancelled := make(chan bool)
+				go func() { cancelled <- r.Cancel() }()
+				resp, err := r.Wait(soon(t))
+				if <-cancelled {
+					assert.Equal(t, pconn.ErrCancelled, err)
+				} else {
+					assert.NoError(t, err)
+					assert.Equal(t, "x", string(resp.Payload))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Empty(t, a.InFlight())
+	eventually(t, "all answers came", func() bool { return a.Counters().PacketsIn.Load() == b.Counters().PacketsOut.Load() })
+	require.Equal(t, a.Counters().Cancelled.Load(), a.Counters().LateResponses.Load())
+}
+
+func TestDoCancelRacesWithAnswer(t *testing.T) {
+	a, _ := pair(t, nil, serve(echo))
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			buf := make([]byte, 64)
+			for i := range 200 {
+				ctx, cancel := context.WithCancel(soon(t))
+				go cancel()
+				want := []byte{byte(g), byte(i)}
+				resp, err := a.DoInto(ctx, buf, pconn.Request{Payload: want})
+				if err == nil {
+					assert.Equal(t, want, resp.Payload)
+				} else {
+					assert.Equal(t, context.Canceled, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Empty(t, a.InFlight())
+}
+
+func TestCallsOnEndedConnection(t *testing.T) {
+	a, b := pair(t, nil, nil)
+	require.NoError(t, b.Close())
+	receiveFrom(t, a.Done())
+	for _, c := range []*pconn.Conn{a, b} {
+		want := c.Err()
+		require.Error(t, want)
+		_, err := c.Do(soon(t), pconn.Request{})
+		require.True(t, err == want, "%v", err)
+		_, err = c.Submit(soon(t), pconn.Request{})
+		require.True(t, err == want)
+		require.True(t, c.Notify(soon(t), pconn.Request{}) == want)
+	}
+	require.Equal(t, pconn.ErrPeerClosed, a.Err())
+	require.Equal(t, pconn.ErrClosed, b.Err())
+}
+
+func TestEndIsOneValueForEverybody(t *testing.T) {
+	p := raw(t, nil)
+	var results []<-chan outcome
+	var submitted []*pconn.Result
+	for range 5 {
+		results = append(results, do(soon(t), p.conn, pconn.Request{}))
+		r, err := p.conn.Submit(soon(t), pconn.Request{})
+		require.NoError(t, err)
+		submitted = append(submitted, r)
+		require.NoError(t, p.conn.Notify(soon(t), pconn.Request{}))
+	}
+	eventually(t, "all are out", func() bool { return len(p.conn.InFlight()) == 15 })
+	p.write([]byte{0}) // a packet too short for its fields
+	var perr *pconn.ProtocolError
+	for i := range results {
+		err := receiveFrom(t, results[i]).err
+		require.ErrorAs(t, err, &perr)
+		require.True(t, err == p.conn.Err(), "the same value")
+		_, err = submitted[i].Wait(soon(t))
+		require.True(t, err == p.conn.Err())
+	}
+	receiveFrom(t, p.conn.Done())
+	require.True(t, errors.Is(p.conn.Wait(), p.conn.Err()))
+}

@@ -374,7 +374,7 @@ func TestResultCancel(t *testing.T) {
 }
 
 func TestCancelRacesWithAnswer(t *testing.T) {
-	a, b := pair(t, nil, serve(echo))
+	a, _ := pair(t, nil, serve(echo))
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -397,8 +397,7 @@ func TestCancelRacesWithAnswer(t *testing.T) {
 	}
 	wg.Wait()
 	require.Empty(t, a.InFlight())
-	eventually(t, "all answers came", func() bool { return a.Counters().PacketsIn.Load() == b.Counters().PacketsOut.Load() })
-	require.Equal(t, a.Counters().Cancelled.Load(), a.Counters().LateResponses.Load())
+	eventually(t, "all late answers came", func() bool { return a.Counters().LateResponses.Load() == a.Counters().Cancelled.Load() })
 }
 
 func TestDoCancelRacesWithAnswer(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/testservice"
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/pconn"
 )
@@ -36,7 +37,7 @@ each check and exits with 1 if one found a difference.`,
 				ctx, cancel = context.WithTimeout(ctx, o.timeout)
 				defer cancel()
 			}
-			o.service = newTestService()
+			o.service = testservice.New(version())
 			c, err := connect(ctx, cmd, args, f.options(o.service))
 			if err != nil {
 				return err
@@ -61,7 +62,7 @@ type checkOptions struct {
 	mode     string
 	window   int
 	timeout  time.Duration
-	service  *testService // that the peer may ask back
+	service  *testservice.Service // that the peer may ask back
 	out      io.Writer
 	failed   int
 }
@@ -92,32 +93,32 @@ func back(typ uint64, payload string) []byte {
 
 // exchanges are the kinds of requests and answers, one by one.
 func exchanges() []exchange {
-	mib := string(hugeBytes(1 << 20))
+	mib := string(testservice.HugeBytes(1 << 20))
 	return []exchange{
-		{"none", testNone, 5, text("ignored"), ok(0, "")},
-		{"flags", testFlags, 0x1234, text("ignored"), ok(0x1234, "")},
-		{"flags zero", testFlags, 0, nil, ok(0, "")},
-		{"flags 2^40", testFlags, 1 << 40, nil, ok(1<<40, "")},
-		{"bytes", testBytes, 7, text("hello\x00\xff"), ok(0, "hello\x00\xff")},
-		{"bytes empty", testBytes, 0, nil, ok(0, "")},
-		{"text", testText, 7, text("plain"), ok(0, "plain")},
-		{"text not ASCII", testText, 0, text("naïve 漢字 \U0001f600"), ok(0, "naïve 漢字 \U0001f600")},
-		{"text lone surrogates", testText, 0, text("a\xed\xa0\x80b\xed\xbf\xbfc"), ok(0, "a&#55296;b&#57343;c")},
-		{"text surrogate pair as two", testText, 0, text("\xed\xa0\xbd\xed\xb8\x80"), ok(0, "&#55357;&#56832;")},
-		{"text bad UTF-8", testText, 0, text("\xff\xfe"), failed()},
-		{"flags and bytes", testPair, 99, text("xyz"), ok(99, "xyz")},
-		{"failing", testRaise, 3, text("xyz"), failed()},
-		{"sleeping", testSleep, 2, text("20:tail"), ok(2, "20:tail")},
-		{"back to none", testBack, 0, back(testNone, ""), ok(0, "")},
-		{"back to flags and bytes", testBack, 77, back(testPair, "abc"), ok(77, "abc")},
-		{"back to failing", testBack, 0, back(testRaise, ""), failed()},
-		{"back to unknown", testBack, 0, back(300, ""), failed()},
-		{"back to back", testBack, 6, back(testBack, string(back(testPair, "deep"))), ok(6, "deep")},
-		{"huge 0", testHuge, 0, text("0"), ok(0, "")},
-		{"huge 1", testHuge, 0, text("1"), ok(0, "\x00")},
-		{"huge 16383", testHuge, 0, text("16383"), ok(0, string(hugeBytes(16383)))},
-		{"huge 3000000", testHuge, 0, text("3000000"), ok(0, string(hugeBytes(3000000)))},
-		{"bytes 1 MiB", testBytes, 0, text(mib), ok(0, mib)},
+		{"none", testservice.None, 5, text("ignored"), ok(0, "")},
+		{"flags", testservice.Flags, 0x1234, text("ignored"), ok(0x1234, "")},
+		{"flags zero", testservice.Flags, 0, nil, ok(0, "")},
+		{"flags 2^40", testservice.Flags, 1 << 40, nil, ok(1<<40, "")},
+		{"bytes", testservice.Bytes, 7, text("hello\x00\xff"), ok(0, "hello\x00\xff")},
+		{"bytes empty", testservice.Bytes, 0, nil, ok(0, "")},
+		{"text", testservice.Text, 7, text("plain"), ok(0, "plain")},
+		{"text not ASCII", testservice.Text, 0, text("naïve 漢字 \U0001f600"), ok(0, "naïve 漢字 \U0001f600")},
+		{"text lone surrogates", testservice.Text, 0, text("a\xed\xa0\x80b\xed\xbf\xbfc"), ok(0, "a&#55296;b&#57343;c")},
+		{"text surrogate pair as two", testservice.Text, 0, text("\xed\xa0\xbd\xed\xb8\x80"), ok(0, "&#55357;&#56832;")},
+		{"text bad UTF-8", testservice.Text, 0, text("\xff\xfe"), failed()},
+		{"flags and bytes", testservice.Pair, 99, text("xyz"), ok(99, "xyz")},
+		{"failing", testservice.Raise, 3, text("xyz"), failed()},
+		{"sleeping", testservice.Sleep, 2, text("20:tail"), ok(2, "20:tail")},
+		{"back to none", testservice.Back, 0, back(testservice.None, ""), ok(0, "")},
+		{"back to flags and bytes", testservice.Back, 77, back(testservice.Pair, "abc"), ok(77, "abc")},
+		{"back to failing", testservice.Back, 0, back(testservice.Raise, ""), failed()},
+		{"back to unknown", testservice.Back, 0, back(300, ""), failed()},
+		{"back to back", testservice.Back, 6, back(testservice.Back, string(back(testservice.Pair, "deep"))), ok(6, "deep")},
+		{"huge 0", testservice.Huge, 0, text("0"), ok(0, "")},
+		{"huge 1", testservice.Huge, 0, text("1"), ok(0, "\x00")},
+		{"huge 16383", testservice.Huge, 0, text("16383"), ok(0, string(testservice.HugeBytes(16383)))},
+		{"huge 3000000", testservice.Huge, 0, text("3000000"), ok(0, string(testservice.HugeBytes(3000000)))},
+		{"bytes 1 MiB", testservice.Bytes, 0, text(mib), ok(0, mib)},
 		{"unknown type", 1000, 0, nil, failed()},
 	}
 }
@@ -178,11 +179,11 @@ func show(r pconn.Response) string {
 
 // checkOrder sees that a quick answer overtakes a slow one.
 func checkOrder(ctx context.Context, c *endpoint.Conn) error {
-	slow, err := c.Submit(ctx, pconn.Request{Type: testSleep, Payload: text("300")})
+	slow, err := c.Submit(ctx, pconn.Request{Type: testservice.Sleep, Payload: text("300")})
 	if err != nil {
 		return err
 	}
-	if _, err := c.Do(ctx, pconn.Request{Type: testBytes, Payload: text("q")}); err != nil {
+	if _, err := c.Do(ctx, pconn.Request{Type: testservice.Bytes, Payload: text("q")}); err != nil {
 		return err
 	}
 	select {
@@ -222,17 +223,17 @@ func (o *checkOptions) bulk(ctx context.Context, c *endpoint.Conn) error {
 		return err
 	}
 	fmt.Fprintf(o.out, "     %.0f requests/s\n", float64(o.requests)/took.Seconds())
-	if o.mode == "duplex" && o.service.count(testPair) < o.requests {
-		return fmt.Errorf("the peer asked back %d times only", o.service.count(testPair))
+	if o.mode == "duplex" && o.service.Count(testservice.Pair) < o.requests {
+		return fmt.Errorf("the peer asked back %d times only", o.service.Count(testservice.Pair))
 	}
 	return nil
 }
 
 func (o *checkOptions) bulkExchange(i int) exchange {
 	body := fmt.Sprintf("%d:%s", i, strings.Repeat("x", i%700))
-	x := exchange{typ: testPair, flags: uint64(i), payload: text(body), want: ok(uint64(i), body)}
+	x := exchange{typ: testservice.Pair, flags: uint64(i), payload: text(body), want: ok(uint64(i), body)}
 	if o.mode == "duplex" {
-		x.typ, x.payload = testBack, back(testPair, body)
+		x.typ, x.payload = testservice.Back, back(testservice.Pair, body)
 	}
 	return x
 }

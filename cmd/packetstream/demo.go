@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/testservice"
 )
 
 // demoRequests is how many calls the demonstration makes after its checks.
@@ -56,7 +57,7 @@ func demo(ctx context.Context, cmd *cobra.Command) error {
 // demoRun runs the checks against a child of this very program.
 func demoRun(ctx context.Context, self string, o *checkOptions, ticks bool) error {
 	f := connFlags{tick: ticks}
-	o.service = newTestService()
+	o.service = testservice.New(version())
 	c, err := endpoint.Exec{Args: []string{self, "serve", "--handler", "test"}}.Dial(ctx, f.options(o.service))
 	if err != nil {
 		return err

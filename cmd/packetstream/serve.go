@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/testservice"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -66,7 +67,7 @@ func newHandler(name string) (pconn.Handler, error) {
 			return pconn.FlagsBytes(req.Flags, req.Payload), nil
 		}), nil
 	case name == "test":
-		return newTestService(), nil
+		return testservice.New(version()), nil
 	case strings.HasPrefix(name, "exec:") && name != "exec:":
 		return execHandler(strings.TrimPrefix(name, "exec:")), nil
 	}

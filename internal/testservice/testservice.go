@@ -1,10 +1,13 @@
-package main
+// Package testservice is the request handler by which any two programs can be checked against each
+// other: the one that the Python peers in testdata/packetstream/peers offer too.
+package testservice
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"strconv"
@@ -17,32 +20,36 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
-// Request types of the test service. It is the one that the interop peers of testdata/packetstream
-// offer, so that any two programs can be checked against each other.
+// Request types of the service.
 const (
-	testNone  = iota // answers nothing
-	testFlags        // answers the request's flags
-	testBytes        // answers the request's payload
-	testText         // answers the payload as text
-	testPair         // answers the request's flags and payload
-	testRaise        // fails
-	testSleep        // payload "N" or "N:anything": after N ms answers as testPair
-	testBack         // payload is a BSUint type, then bytes: asks that back and answers the answer
-	testHuge         // payload is a decimal N: answers N bytes, byte i being i modulo 251
-	testInfo         // answers JSON about this process
+	None  = iota // answers nothing
+	Flags        // answers the request's flags
+	Bytes        // answers the request's payload
+	Text         // answers the payload as text
+	Pair         // answers the request's flags and payload
+	Raise        // fails
+	Sleep        // payload "N" or "N:anything": after N ms answers as Pair
+	Back         // payload is a BSUint type, then bytes: asks that back and answers the answer
+	Huge         // payload is a decimal N: answers N bytes, byte i being i modulo 251
+	Info         // answers JSON about this process
 )
 
-// testService is the handler of the test service.
-type testService struct {
+// Service is the handler of the test service. It may serve any number of connections.
+type Service struct {
+	version string
+
 	mu                  sync.Mutex // guards the rest
 	counts              map[uint64]int
 	running, maxRunning int
 }
 
-func newTestService() *testService { return &testService{counts: make(map[uint64]int)} }
+// New returns a service that gives version as its own.
+func New(version string) *Service {
+	return &Service{version: version, counts: make(map[uint64]int)}
+}
 
 // ServePacket counts the request and answers it.
-func (s *testService) ServePacket(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+func (s *Service) ServePacket(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
 	s.mu.Lock()
 	s.counts[req.Type]++
 	s.running++
@@ -56,38 +63,52 @@ func (s *testService) ServePacket(ctx context.Context, req *pconn.Request) (pcon
 	return s.answer(ctx, req)
 }
 
-// count returns how many requests of a type were made.
-func (s *testService) count(typ uint64) int {
+// Count returns how many requests of a type were made.
+func (s *Service) Count(typ uint64) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts[typ]
 }
 
-func (s *testService) answer(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+// Counts returns how many requests were made, by type.
+func (s *Service) Counts() map[uint64]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.counts)
+}
+
+// MaxRunning returns how many requests were at work at a time, at most.
+func (s *Service) MaxRunning() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.maxRunning
+}
+
+func (s *Service) answer(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
 	switch req.Type {
-	case testNone:
+	case None:
 		return pconn.None(), nil
-	case testFlags:
+	case Flags:
 		return pconn.Flags(req.Flags), nil
-	case testBytes:
+	case Bytes:
 		return pconn.Bytes(req.Payload), nil
-	case testText:
+	case Text:
 		return textReply(req.Payload)
-	case testPair:
+	case Pair:
 		return pconn.FlagsBytes(req.Flags, req.Payload), nil
-	case testRaise:
+	case Raise:
 		return pconn.Reply{}, errors.New("asked to fail")
-	case testSleep:
+	case Sleep:
 		return sleepReply(ctx, req)
-	case testBack:
+	case Back:
 		return backReply(ctx, req)
-	case testHuge:
+	case Huge:
 		n, err := strconv.Atoi(string(req.Payload))
 		if err != nil || n < 0 {
 			return pconn.Reply{}, fmt.Errorf("bad size %q", req.Payload)
 		}
-		return pconn.Bytes(hugeBytes(n)), nil
-	case testInfo:
+		return pconn.Bytes(HugeBytes(n)), nil
+	case Info:
 		return s.info()
 	}
 	return pconn.Reply{}, fmt.Errorf("no such request type: %d", req.Type)
@@ -140,8 +161,8 @@ func backReply(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
 	return pconn.FlagsBytes(resp.Flags, resp.Payload), nil
 }
 
-// hugeBytes returns n bytes, byte i being i modulo 251.
-func hugeBytes(n int) []byte {
+// HugeBytes returns the answer to Huge: n bytes, byte i being i modulo 251.
+func HugeBytes(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(i % 251)
@@ -149,13 +170,13 @@ func hugeBytes(n int) []byte {
 	return b
 }
 
-func (s *testService) info() (pconn.Reply, error) {
+func (s *Service) info() (pconn.Reply, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	info, err := json.Marshal(map[string]any{
-		"version":     version(),
+		"version":     s.version,
 		"pid":         os.Getpid(),
 		"counts":      s.counts,
 		"max_running": s.maxRunning,

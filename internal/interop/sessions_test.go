@@ -1,0 +1,71 @@
+//go:build unix
+
+package interop
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The recorded sessions of both releases, replayed: in virtual time with the recording's own waits, and
+// over pipes of the system, where the connection has to do the very same.
+func TestRecordedSessions(t *testing.T) {
+	var mu sync.Mutex // guards found
+	var found []difference
+	rules := readRules(t)
+	t.Run("replay", func(t *testing.T) {
+		for release, byName := range sessions(t) {
+			for name, rec := range byName {
+				session := release + "/" + name
+				t.Run(session, func(t *testing.T) {
+					t.Parallel()
+					var ds []difference
+					if betweenLibraries(name) {
+						ds = replayBetween(t, session, rec)
+					} else {
+						ds = replaySession(t, session, rec, rules)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					found = append(found, ds...)
+				})
+			}
+		}
+	})
+	if !t.Failed() {
+		judge(t, rules, found)
+	}
+}
+
+func replaySession(t *testing.T, session string, rec *recording, rules []rule) []difference {
+	listed := func(d difference) bool {
+		d.Session = session
+		return slices.ContainsFunc(rules, func(r rule) bool { return r.lists(d) })
+	}
+	var virtual *replay
+	synctest.Test(t, func(t *testing.T) {
+		virtual = newReplay(t, rec, memoryWire(), nil, listed)
+		virtual.run()
+	})
+	piped := newReplay(t, rec, pipeWire(t), virtual, listed)
+	piped.run()
+	for i := range virtual.steps {
+		v, p := &virtual.steps[i], &piped.steps[i]
+		if i < len(rec.Events) && rec.Events[i].Op == "fds" {
+			v.outcome = p.outcome
+		}
+		require.ElementsMatch(t, sentIn(v), sentIn(p), "event %d: in virtual time, and over pipes", i)
+		require.Equal(t, v.outcome, p.outcome, "event %d: in virtual time, and over pipes", i)
+	}
+	return compare(session, rec.Events, virtual.recorded, virtual.steps)
+}
+
+// sentIn are the packets of a step. The end of the stream comes over pipes only when the application closes its own
+// descriptor.
+func sentIn(s *step) []string {
+	return slices.DeleteFunc(slices.Clone(s.packets), func(token string) bool { return token == endToken })
+}

@@ -59,6 +59,14 @@ func (o *Output) Mode() string { return o.sink.mode() }
 // what was written, and a later Write goes on from there. Write takes no memory.
 func (o *Output) Write(src Source, wait bool) error { return o.sink.write(src, wait) }
 
+// Enlarge asks the system to let the stream hold more bytes on their way, since much is about to be written. It does
+// nothing where that cannot be had. No Write may be under way.
+func (o *Output) Enlarge() {
+	if e, ok := o.sink.(interface{ enlarge() }); ok {
+		e.enlarge()
+	}
+}
+
 // Interrupt makes a blocked Write, and every later one, return ErrInterrupted, until Resume. A Write that is blocked
 // inside of a writer without deadlines goes on until that returns. It may be called from any goroutine, and does not wait.
 func (o *Output) Interrupt() { o.sink.interrupt() }

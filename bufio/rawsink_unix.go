@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,6 +27,8 @@ type rawSink struct {
 	tries bool   // can be told not to wait
 	step  func(fd uintptr) bool
 	vec   vectors
+
+	enlarged atomic.Bool // the pipe is one of bulkPipes
 
 	// One write under way.
 	src  Source
@@ -205,6 +208,7 @@ func (s *rawSink) close() error {
 	if !s.shut() {
 		return nil
 	}
+	s.shrunk()
 	var err error
 	if s.owned != nil {
 		if s.half {

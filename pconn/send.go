@@ -34,6 +34,7 @@ type sender struct {
 	writing        bool     // somebody is in a write cycle
 	hold           bool     // what is appended now may wait until receiving waits
 	graceTimer     *time.Timer
+	enlarged       bool // a larger pipe was asked for
 	graceArmed     bool // the timer will flush what is pending
 	eof            bool // the EOF packet is queued: nothing may follow
 	eofGone        bool // the EOF packet has been written
@@ -310,6 +311,7 @@ func (c *Conn) writeCycle(rounds int) {
 		err := c.out.Write((*sendSource)(c), wait)
 		if errors.Is(err, bufio.ErrWouldBlock) {
 			c.counters.SenderHandovers.Add(1)
+			c.enlarge()
 			c.startSender()
 			return
 		}
@@ -318,6 +320,18 @@ func (c *Conn) writeCycle(rounds int) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// enlarge asks for a larger pipe, once, when a bulk of bytes did not fit. Only who writes calls it.
+func (c *Conn) enlarge() {
+	c.mu.Lock()
+	s := &c.st.sender
+	bulk := !s.enlarged && s.current.Len() >= gatherFrom
+	s.enlarged = s.enlarged || bulk
+	c.mu.Unlock()
+	if bulk {
+		c.out.Enlarge()
 	}
 }
 

@@ -19,11 +19,11 @@
 // An endpoint is written as a string, or as a value of the type that stands beside it. Each can be
 // connected to, by [Dial], and served, by [Serve]:
 //
-//	exec:COMMAND ARGS…   [Exec]   a command, with its standard input and output as the connection
-//	stdio:               [Stdio]  this process's own standard input and output
-//	fd:R,W or fd:N       [FD]     open descriptors: one to read and one to write, or a socket
-//	unix:PATH            [Unix]   a socket in the file system
-//	tcp:HOST:PORT        [TCP]
+//	exec:COMMAND ARGS…   Exec    a command, with its standard input and output as the connection
+//	stdio:               Stdio   this process's own standard input and output
+//	fd:R,W or fd:N       FD      open descriptors: one to read and one to write, or a socket
+//	unix:PATH            Unix    a socket in the file system
+//	tcp:HOST:PORT        TCP     an address of the network
 //
 // Serving unix: and tcp: listens, and serves many connections at a time; [Listen] gives the [Listener],
 // which knows its address. Serving any other endpoint serves its one connection until that ends.

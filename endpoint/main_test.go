@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -347,17 +348,27 @@ func children(t testing.TB) []string {
 	return pids
 }
 
+// processState is the letter for a process's state, or "" if there is no such process.
+func processState(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := bytes.Cut(b, []byte(") "))
+	return string(rest[:1])
+}
+
+// awaitState waits until a process has one of the states.
+func awaitState(t testing.TB, pid int, states ...string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return slices.Contains(states, processState(pid)) },
+		10*time.Second, 5*time.Millisecond, "process %d has another state than %q", pid, states)
+}
+
 // awaitGone waits until a process is no more, or is waited for by init only.
 func awaitGone(t testing.TB, pid int) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return true
-		}
-		_, rest, _ := bytes.Cut(b, []byte(") "))
-		return bytes.HasPrefix(rest, []byte("Z")) || bytes.HasPrefix(rest, []byte("X"))
-	}, 10*time.Second, 5*time.Millisecond, "process %d lives on", pid)
+	awaitState(t, pid, "", "Z", "X")
 }
 
 // exitErrorOf returns the *ExitError in err.

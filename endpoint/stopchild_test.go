@@ -51,6 +51,7 @@ func TestCloseOfStoppedChild(t *testing.T) {
 	_, err := child.Do(t.Context(), pconn.Request{})
 	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(child.PID(), syscall.SIGSTOP))
+	awaitState(t, child.PID(), "T")
 	require.Equal(t, endpoint.StepTerm, exitErrorOf(t, child.Close()).Step)
 
 	child = start(t, &endpoint.StartOptions{Stop: endpoint.Stop{EOF: -1, Term: -1}}, "deaf and stubborn")

@@ -69,3 +69,18 @@ func replaySession(t *testing.T, session string, rec *recording, rules []rule) [
 func sentIn(s *step) []string {
 	return slices.DeleteFunc(slices.Clone(s.packets), func(token string) bool { return token == endToken })
 }
+
+// Responses that nobody asked for do no harm once the peer has shown that it speaks packets.
+func TestUnsolicitedResponsesLater(t *testing.T) {
+	rules := readRules(t)
+	for release, byName := range sessions(t) {
+		t.Run(release, func(t *testing.T) {
+			exchange := byName["raw-closes-eof"].Events[1:3]
+			rec := *byName["unsolicited"]
+			rec.Events = slices.Insert(slices.Clone(rec.Events), 1, exchange...)
+			for _, d := range replaySession(t, release+"/unsolicited-later", &rec, rules) {
+				require.True(t, slices.ContainsFunc(rules, func(r rule) bool { return r.lists(d) }), "%v", d)
+			}
+		})
+	}
+}

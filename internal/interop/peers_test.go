@@ -1,0 +1,127 @@
+//go:build unix
+
+package interop
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/internal/livepeer"
+)
+
+var (
+	releases = []string{"20240412", "20240630"}
+	modes    = []string{"seq", "pipelined", "duplex"}
+)
+
+// childLimit is the time for any one child.
+const childLimit = 90 * time.Second
+
+// built is the path of the command, once a test has wanted it.
+var built atomic.Pointer[string]
+
+// command builds the command once for all tests. TestMain removes it.
+var command = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "packetstream-interop-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "packetstream")
+	built.Store(&path)
+	args := append([]string{"build", "-o", path}, raceArgs...)
+	build := exec.Command("go", append(args, "github.com/packetstream/packetstream/cmd/packetstream")...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return path, fmt.Errorf("building the command: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+func packetstream(t *testing.T) string {
+	t.Helper()
+	path, err := command()
+	require.NoError(t, err)
+	return path
+}
+
+// peer is a program of the reference: its interpreter and its path.
+func peer(t *testing.T, release, program string) []string {
+	t.Helper()
+	path, err := filepath.Abs("../../testdata/packetstream/peers/" + program)
+	require.NoError(t, err)
+	return []string{livepeer.Python(t, "packetstream-"+release), "-B", path}
+}
+
+// process is a child with a time limit, and what it wrote.
+type process struct {
+	*exec.Cmd
+	stdout, stderr *transcript
+}
+
+// start starts a child in a process group of its own, which is killed when the test ends, or the time is over.
+func start(t *testing.T, args []string, files ...*os.File) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
+	p := &process{exec.CommandContext(ctx, args[0], args[1:]...), new(transcript), new(transcript)}
+	p.Stdout, p.Stderr, p.ExtraFiles = p.stdout, p.stderr, files
+	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.Cancel = func() error { return syscall.Kill(-p.Process.Pid, syscall.SIGKILL) }
+	p.WaitDelay = time.Second
+	require.NoError(t, p.Start())
+	t.Cleanup(cancel)
+	for _, f := range files {
+		require.NoError(t, f.Close())
+	}
+	return p
+}
+
+// finish waits for a child that should exit with status 0.
+func (p *process) finish(t *testing.T) {
+	t.Helper()
+	err := p.Wait()
+	require.NoError(t, err, "%q\n%s\n%s", p.Args, p.stdout, p.stderr)
+}
+
+// listening waits until the child tells where it listens, and returns that.
+func (p *process) listening(t *testing.T) string {
+	t.Helper()
+	var where string
+	require.Eventually(t, func() bool {
+		line, _, whole := strings.Cut(p.stderr.String(), "\n")
+		where = strings.TrimPrefix(line, "LISTENING ")
+		return whole
+	}, childLimit, 5*time.Millisecond, "%q does not listen", p.Args)
+	return where
+}
+
+// transcript is a buffer that may be read while a child writes to it.
+type transcript struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+var _ io.Writer = (*transcript)(nil)
+
+func (b *transcript) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *transcript) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,7 +11,19 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(cleanUp)) }
+// childVariable names, in the environment of the test binary, what it is to do instead of testing.
+const childVariable = "PACKETSTREAM_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if run := children[os.Getenv(childVariable)]; run != nil {
+		if err := run(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(cleanUp))
+}
 
 // cleanUp removes the command, if a test built it.
 func cleanUp(code int) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,7 +97,11 @@ func overPipes(t *testing.T, check, server []string) {
 }
 
 func overSocketPair(t *testing.T, check, server []string) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	syscall.ForkLock.RLock() // no other child may inherit them
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	unix.CloseOnExec(fds[0])
+	unix.CloseOnExec(fds[1])
+	syscall.ForkLock.RUnlock()
 	require.NoError(t, err)
 	again, err := unix.FcntlInt(uintptr(fds[0]), unix.F_DUPFD_CLOEXEC, 0)
 	require.NoError(t, err)

@@ -16,15 +16,14 @@ import (
 // application's.
 func pipeWire(t *testing.T) *wire {
 	t.Helper()
-	var toLib, fromLib [2]int
-	require.NoError(t, unix.Pipe2(toLib[:], unix.O_CLOEXEC))
-	require.NoError(t, unix.Pipe2(fromLib[:], unix.O_CLOEXEC))
-	require.NoError(t, unix.SetNonblock(toLib[1], true))
-	require.NoError(t, unix.SetNonblock(fromLib[0], true))
-	send, recv := os.NewFile(uintptr(toLib[1]), "to the library"), os.NewFile(uintptr(fromLib[0]), "from the library")
-	in, err := bufio.InputFD(toLib[0])
+	toLib, send, err := os.Pipe()
 	require.NoError(t, err)
-	out, err := bufio.OutputFD(fromLib[1])
+	recv, fromLib, err := os.Pipe()
+	require.NoError(t, err)
+	inFD, outFD := int(toLib.Fd()), int(fromLib.Fd())
+	in, err := bufio.InputFD(inFD)
+	require.NoError(t, err)
+	out, err := bufio.OutputFD(outFD)
 	require.NoError(t, err)
 	return &wire{
 		in: in, out: out, recv: recv,
@@ -34,11 +33,11 @@ func pipeWire(t *testing.T) *wire {
 		},
 		closeSend: func() { send.Close() },
 		closeRecv: func() { recv.Close() },
-		fds:       func() (bool, bool) { return isOpen(toLib[0]), isOpen(fromLib[1]) },
+		fds:       func() (bool, bool) { return isOpen(inFD), isOpen(outFD) },
 		release: func() {
 			require.NoError(t, in.Close())
-			require.NoError(t, unix.Close(toLib[0]))
-			require.NoError(t, unix.Close(fromLib[1]))
+			require.NoError(t, toLib.Close())
+			require.NoError(t, fromLib.Close())
 		},
 	}
 }

@@ -1,70 +1,29 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/pconn"
 )
 
-func newCallCommand() *cobra.Command {
-	var f connFlags
-	var o callOptions
-	cmd := &cobra.Command{
-		Use:   "call [flags] ENDPOINT | -- CMD ARGS...",
-		Short: "Send requests and print the responses",
-		Long: `Call sends requests and prints each response's payload, followed by a newline. Flags of a response are
-told on standard error. With --json each response is one object a line:
+// maxInFlight is the most requests that a command has in flight: as many as a connection may have outstanding,
+// beyond which they would only wait, and take memory.
+const maxInFlight = 16384
 
-  {"n":0,"ok":true,"type":1,"flags":5,"payload":"text","encoding":"utf-8","ms":0.21}
+const (
+	maxRequestType = 1<<64 - 2 // on the wire it is one more
+	maxReplyFlags  = packet.MaxFlags >> 1
+)
 
-with n counting from 0 in the order of the requests, and encoding "base64" for a payload that is not
-text. A rejection exits with 1 and the peer's text; --json prints it like the others.`,
-		Example: `  packetstream call --type 2 --payload hello -- packetstream serve --handler test
-  packetstream call --type 4 --flags 7 --payload - tcp:127.0.0.1:7000 < file
-  packetstream call --count 1000 --in-flight 64 --json unix:/run/helper.sock`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := untilInterrupted(cmd.Context())
-			defer stop()
-			if o.timeout > 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, o.timeout)
-				defer cancel()
-			}
-			if err := o.readPayload(cmd.InOrStdin()); err != nil {
-				return err
-			}
-			c, err := connect(ctx, cmd, args, f.options(nil))
-			if err != nil {
-				return err
-			}
-			defer f.done()
-			err = o.run(ctx, c, cmd)
-			return errors.Join(err, hangUp(ctx, c))
-		},
-	}
-	f.add(cmd)
-	cmd.Flags().Uint64Var(&o.typ, "type", 0, "request type")
-	cmd.Flags().Uint64Var(&o.flags, "flags", 0, "request flags")
-	cmd.Flags().StringVar(&o.payload, "payload", "", "request payload; - reads standard input to its end")
-	cmd.Flags().IntVar(&o.count, "count", 1, "how many requests")
-	cmd.Flags().IntVar(&o.inFlight, "in-flight", 1, "how many of them at a time")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "time for everything, 0 for no limit")
-	cmd.Flags().BoolVar(&o.json, "json", false, "print one JSON object a line")
-	return cmd
-}
-
+// callOptions are the flags of call.
 type callOptions struct {
 	typ, flags uint64
 	payload    string
@@ -72,126 +31,130 @@ type callOptions struct {
 	inFlight   int
 	timeout    time.Duration
 	json       bool
-	body       []byte
 }
 
-func (o *callOptions) readPayload(stdin io.Reader) error {
-	if o.count < 0 || o.inFlight < 1 {
-		return usagef("--count and --in-flight count requests")
-	}
-	o.body = []byte(o.payload)
-	if o.payload != "-" {
-		return nil
-	}
-	var err error
-	o.body, err = io.ReadAll(io.LimitReader(stdin, pconn.DefaultMaxPayload+1))
-	return err
-}
+func newCallCommand() *cobra.Command {
+	var f connFlags
+	var o callOptions
+	cmd := &cobra.Command{
+		Use:   "call [flags] ENDPOINT | -- CMD ARGS...",
+		Short: "Send requests and print the responses",
+		Long: `Call sends requests and prints the payload of each response and a newline, in the order of the requests.
+What else there is to tell of one, its flags or that it was rejected, goes to standard error.
 
-// called is the outcome of one request.
-type called struct {
-	resp pconn.Response
-	err  error
-	took time.Duration
-}
+With --json each response, rejections included, is one object a line, in the same order:
 
-// run makes the requests and prints the outcomes in the requests' order.
-func (o *callOptions) run(ctx context.Context, c *endpoint.Conn, cmd *cobra.Command) error {
-	ctx, cancel := context.WithCancel(ctx)
-	out := bufio.NewWriter(cmd.OutOrStdout())
-	// At most as many outcomes wait to be printed as requests may be in flight.
-	queue := make(chan chan called, o.inFlight-1)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	wg.Go(func() {
-		defer close(queue)
-		for range o.count {
-			outcome := make(chan called, 1)
-			select {
-			case queue <- outcome:
-			case <-ctx.Done():
-				return
+  {"n":0,"ok":true,"type":1,"flags":5,"payload":"text","encoding":"utf-8","ms":0.21}
+
+  n         which request it answers, from 0
+  ok        false if the peer rejected the request; the payload is its text then
+  type      of the request
+  flags     of the response
+  payload   of the response
+  encoding  of payload: "utf-8", or "base64" if the bytes are not UTF-8
+  ms        milliseconds from the request to the response
+  error     only in place of an answer that could not be taken: why
+
+` + exitHelp,
+		Example: `  packetstream call --type 2 --payload hello -- packetstream serve --handler test
+  packetstream call --type 4 --flags 7 --payload - tcp:127.0.0.1:7000 < file
+  packetstream call --count 1000 --in-flight 64 --json unix:/run/helper.sock`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			peer, err := parsePeer(cmd, args)
+			if err == nil {
+				err = errors.Join(f.check(cmd), o.check(cmd, peer))
 			}
-			wg.Go(func() { outcome <- o.one(ctx, c) })
-		}
-	})
-	var rejected error
-	n := 0
-	for outcome := range queue {
-		r := <-outcome
-		var remote *pconn.RemoteError
-		if r.err != nil && !errors.As(r.err, &remote) {
-			return errors.Join(o.explain(ctx, c, r.err), out.Flush())
-		}
-		if r.err != nil {
-			rejected = r.err
-		}
-		if err := o.print(out, cmd.ErrOrStderr(), n, &r); err != nil {
-			return err
-		}
-		if len(queue) == 0 {
-			if err := out.Flush(); err != nil {
+			if err != nil {
 				return err
 			}
+			if f.dryRun {
+				return printPlan(cmd.OutOrStdout(), peer)
+			}
+			return call(cmd, peer, &f, &o)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().Uint64Var(&o.typ, "type", 0, "request type")
+	cmd.Flags().Uint64Var(&o.flags, "flags", 0, "request flags, at most 62 bits; 0x and 0b are understood")
+	cmd.Flags().StringVar(&o.payload, "payload", "", "request payload; - reads standard input to its end")
+	cmd.Flags().IntVar(&o.count, "count", 1, "how many requests")
+	cmd.Flags().IntVar(&o.inFlight, "in-flight", 1, fmt.Sprintf("how many of them at a time, at most %d", maxInFlight))
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "time for everything, 0 for no limit")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print one JSON object a line")
+	return cmd
+}
+
+// check finds flags that make no sense.
+func (o *callOptions) check(cmd *cobra.Command, peer endpoint.Endpoint) error {
+	_, stdio := peer.(endpoint.Stdio)
+	switch {
+	case o.typ > maxRequestType:
+		return usagef(cmd, "--type is at most %d", uint64(maxRequestType))
+	case o.flags > packet.MaxFlags:
+		return usagef(cmd, "--flags has at most 62 bits, not %#x", o.flags)
+	case o.count < 0:
+		return usagef(cmd, "--count is a number from 0 up, not %d", o.count)
+	case o.inFlight < 1 || o.inFlight > maxInFlight:
+		return usagef(cmd, "--in-flight is within 1 and %d, not %d", maxInFlight, o.inFlight)
+	case o.timeout < 0:
+		return usagef(cmd, "--timeout is a time from 0 up, not %v", o.timeout)
+	case len(o.payload) > pconn.DefaultMaxPayload:
+		return usagef(cmd, "--payload is over the limit of %d bytes", pconn.DefaultMaxPayload)
+	case o.payload == "-" && stdio:
+		return usagef(cmd, "standard input cannot be both the payload and the connection")
+	}
+	return nil
+}
+
+// call connects to the peer, makes the requests and prints their outcomes.
+func call(cmd *cobra.Command, peer endpoint.Endpoint, f *connFlags, o *callOptions) error {
+	ctx, stop := untilInterrupted(cmd.Context())
+	defer stop()
+	ctx, cancel := withTimeout(ctx, o.timeout)
+	defer cancel()
+	body := []byte(o.payload)
+	if o.payload == "-" {
+		var err error
+		if body, err = readPayload(ctx, cmd); err != nil {
+			return err
 		}
-		n++
 	}
-	return errors.Join(ctx.Err(), rejected, out.Flush())
-}
-
-func (o *callOptions) one(ctx context.Context, c *endpoint.Conn) called {
-	began := time.Now()
-	resp, err := c.Do(ctx, pconn.Request{Type: o.typ, Flags: o.flags, Payload: o.body})
-	return called{resp, err, time.Since(began)}
-}
-
-// explain says more of a failure where the peer seems to print text.
-func (o *callOptions) explain(ctx context.Context, c *endpoint.Conn, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	if cause := context.Cause(ctx); errors.Is(cause, errInterrupted) {
-		err = cause
-	}
-	if text := c.Text(); text != nil {
-		return fmt.Errorf("%w; the peer sent text instead of packets: %q", err, text)
-	}
-	return err
-}
-
-// callLine is a line of --json. Its fields are a stable schema.
-type callLine struct {
-	N        int     `json:"n"`
-	OK       bool    `json:"ok"`
-	Type     uint64  `json:"type"`
-	Flags    uint64  `json:"flags"`
-	Payload  string  `json:"payload"`
-	Encoding string  `json:"encoding"`
-	MS       float64 `json:"ms"`
-}
-
-func (o *callOptions) print(out, errOut io.Writer, n int, r *called) error {
-	p := r.resp.Payload
-	if !o.json {
-		if !r.resp.OK {
-			return nil // the error says it
+	opts := f.options(nil)
+	defer f.done()
+	return converse(ctx, peer, opts, func(conn *endpoint.Conn) error {
+		c := &calls{
+			conn:    conn,
+			request: pconn.Request{Type: o.typ, Flags: o.flags, Payload: body},
+			count:   o.count,
+			window:  o.inFlight,
+			print:   newCallPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), o.json),
 		}
-		if r.resp.Flags != 0 {
-			fmt.Fprintf(errOut, "flags %#x\n", r.resp.Flags)
+		return c.run(ctx)
+	})
+}
+
+// readPayload reads standard input to its end, or until ctx ends: then a goroutine is left behind that reads,
+// and that the end of the process takes with it.
+func readPayload(ctx context.Context, cmd *cobra.Command) ([]byte, error) {
+	type read struct {
+		body []byte
+		err  error
+	}
+	done := make(chan read, 1)
+	go func() {
+		body, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), pconn.DefaultMaxPayload+1))
+		done <- read{body, err}
+	}()
+	select {
+	case r := <-done:
+		switch {
+		case r.err != nil:
+			return nil, usagef(cmd, "reading the payload: %w", r.err)
+		case len(r.body) > pconn.DefaultMaxPayload:
+			return nil, usagef(cmd, "the payload on standard input is over the limit of %d bytes", pconn.DefaultMaxPayload)
 		}
-		_, err := fmt.Fprintf(out, "%s\n", p)
-		return err
+		return r.body, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	line := callLine{N: n, OK: r.resp.OK, Type: o.typ, Flags: r.resp.Flags, Payload: string(p), Encoding: "utf-8",
-		MS: float64(r.took.Microseconds()) / 1000}
-	if !utf8.Valid(p) {
-		line.Payload, line.Encoding = base64.StdEncoding.EncodeToString(p), "base64"
-	}
-	b, err := json.Marshal(line)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(append(b, '\n'))
-	return err
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,28 +13,70 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
+const endpointHelp = `An ENDPOINT is one of
+  exec:COMMAND ARGS...  a subprocess; its words are those of a shell, with quotes and $VARIABLES
+  stdio:                this process's standard input and output
+  fd:R,W                descriptors to read and write, or fd:N for a socket
+  unix:PATH             a Unix socket
+  tcp:HOST:PORT         a TCP socket
+A command may also stand last, after --. With stdio: what would be printed to standard output goes to
+standard error.`
+
 // hangUpTimeout bounds how long a peer is given to end in good order when we have done with it.
 const hangUpTimeout = 5 * time.Second
 
-// connect connects to the command after --, or else to the endpoint that is the only argument.
-func connect(ctx context.Context, cmd *cobra.Command, args []string, opts *pconn.Options) (*endpoint.Conn, error) {
+// parsePeer returns the endpoint to connect to: the command after --, or the only argument.
+func parsePeer(cmd *cobra.Command, args []string) (endpoint.Endpoint, error) {
 	dash := cmd.ArgsLenAtDash()
 	switch {
 	case dash == 0 && len(args) > 0:
-		return endpoint.Exec{Args: args}.Dial(ctx, opts)
+		return endpoint.Exec{Args: args}, nil
 	case dash < 0 && len(args) == 1:
-		return endpoint.Dial(ctx, args[0], opts)
+		return parseEndpoint(cmd, args[0])
 	}
-	return nil, usagef("%s takes one ENDPOINT, or -- and a command; got %q", cmd.CommandPath(), args)
+	return nil, usagef(cmd, "it takes one ENDPOINT, or -- and a command; got %q", args)
+}
+
+func parseEndpoint(cmd *cobra.Command, s string) (endpoint.Endpoint, error) {
+	e, err := endpoint.Parse(s)
+	if err != nil {
+		return nil, usagef(cmd, "%w", err)
+	}
+	return e, nil
+}
+
+// printPlan prints what a command would start or connect to, for --dry-run.
+func printPlan(out io.Writer, peer endpoint.Endpoint) error {
+	verb := "would connect to"
+	if _, starts := peer.(endpoint.Exec); starts {
+		verb = "would start"
+	}
+	_, err := fmt.Fprintln(out, verb, peer)
+	return err
+}
+
+// converse connects to the peer, does work on the connection and hangs up. ctx bounds all of it.
+func converse(ctx context.Context, peer endpoint.Endpoint, opts *pconn.Options, work func(*endpoint.Conn) error) error {
+	conn, err := peer.Dial(ctx, opts)
+	if err != nil {
+		return because(ctx, err)
+	}
+	err = because(ctx, work(conn))
+	if text := conn.Text(); text != nil && err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w; the peer sent text instead of packets: %q", err, text)
+	}
+	return outcome(err, hangUp(ctx, conn))
 }
 
 // hangUp ends a connection that has done its work, and a child with it.
-func hangUp(ctx context.Context, c *endpoint.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, hangUpTimeout)
+func hangUp(ctx context.Context, conn *endpoint.Conn) error {
+	cause := fmt.Errorf("%w: the peer did not end the connection within %v", errTimeout, hangUpTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, hangUpTimeout, cause)
 	defer cancel()
-	err := c.Shutdown(ctx)
-	if ctx.Err() != nil {
-		_ = c.Close() // the first error says more
+	err := conn.Shutdown(ctx)
+	if err != nil && errors.Is(err, ctx.Err()) {
+		err = context.Cause(ctx)
+		_ = conn.Close() // that time was up says more
 	}
 	return err
 }

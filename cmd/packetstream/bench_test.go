@@ -1,0 +1,3 @@
+package main
+
+func echoBarely() int { return 0 }

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/testservice"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// asVariable makes the test binary another program, so that tests run real processes.
+const asVariable = "PACKETSTREAM_TEST_AS"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(asVariable) {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "packetstream":
+		main()
+	case "wrong":
+		os.Exit(serveWrongly())
+	case "bare":
+		os.Exit(echoBarely())
+	}
+}
+
+// serveWrongly serves the test service with one answer that is wrong.
+func serveWrongly() int {
+	service := testservice.New(version())
+	err := endpoint.ServeStdio(context.Background(), &pconn.Options{
+		Handler: pconn.HandlerFunc(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+			if req.Type == testservice.Flags && req.Flags == 0x1234 {
+				return pconn.Flags(0x1235), nil
+			}
+			return service.ServePacket(ctx, req)
+		}),
+	})
+	if err != nil {
+		return exitLost
+	}
+	return exitOK
+}
+
+// timeLimit bounds every process that a test starts.
+const timeLimit = 30 * time.Second
+
+// self is the test binary, which is the command where asVariable says so.
+func self(t testing.TB) string {
+	t.Helper()
+	path, err := os.Executable()
+	require.NoError(t, err)
+	return path
+}
+
+// command returns a command line of packetstream, to be started within the time limit. Commands that it starts
+// by self are packetstream too.
+func command(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, self(t), args...)
+	cmd.Env = append(os.Environ(), asVariable+"=packetstream", "NO_COLOR=", "TERM=xterm")
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// ran is how a command line ended.
+type ran struct {
+	code           int // minus the signal that ended it
+	stdout, stderr string
+}
+
+// packetstream runs a command line to its end.
+func packetstream(t testing.TB, args ...string) ran {
+	t.Helper()
+	return runs(t, command(t, args...))
+}
+
+// runs runs a command, which may have its Stdin set.
+func runs(t testing.TB, cmd *exec.Cmd) ran {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if cmd.Stdout == nil {
+		cmd.Stdout = &stdout
+	}
+	cmd.Stderr = &stderr
+	code := exitStatus(t, cmd.Run())
+	return ran{code, stdout.String(), stderr.String()}
+}
+
+func exitStatus(t testing.TB, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	if err == nil {
+		return 0
+	}
+	if status, isUnix := exit.Sys().(syscall.WaitStatus); isUnix && status.Signaled() {
+		return -int(status.Signal())
+	}
+	return exit.ExitCode()
+}
+
+// eventually waits for a state, with a deadline.
+func eventually(t testing.TB, what string, reached func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(timeLimit); !reached(); time.Sleep(2 * time.Millisecond) {
+		require.False(t, time.Now().After(deadline), "not reached: %s", what)
+	}
+}
+
+// assertLines asserts that the text consists of these lines.
+func assertLines(t testing.TB, text string, lines ...string) {
+	t.Helper()
+	assert.Equal(t, strings.Join(lines, "\n")+"\n", text)
+}

@@ -288,6 +288,7 @@ func TestCallChildEndsBadly(t *testing.T) {
 }
 
 func TestCallTimeout(t *testing.T) {
+	t.Parallel()
 	t.Run("no answer", func(t *testing.T) {
 		r := callSelf(t, "--type=6", "--payload=700", "--timeout=200ms")
 		assert.Equal(t, ran{exitTimeout, "", "packetstream: time was up after 200ms\n"}, r)

@@ -46,7 +46,10 @@ func execHandler(command string) pconn.Handler {
 		case stdout.isOver:
 			return pconn.Reply{}, pconn.Errorf("the command's output is over the limit of %d bytes", stdout.max)
 		case err != nil:
-			return pconn.Reply{}, pconn.Errorf("the command failed: %w: %s", err, bytes.TrimSpace(stderr.buf))
+			if text := bytes.TrimSpace(stderr.buf); len(text) > 0 {
+				err = fmt.Errorf("%w: %s", err, text)
+			}
+			return pconn.Reply{}, pconn.Errorf("the command failed: %w", err)
 		}
 		return pconn.Bytes(stdout.buf), nil
 	})

@@ -71,9 +71,15 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, self(t), args...)
-	cmd.Env = append(os.Environ(), asVariable+"=packetstream", "NO_COLOR=", "TERM=xterm")
+	cmd.Env = environment()
 	cmd.WaitDelay = time.Second
 	return cmd
+}
+
+// environment is that of commands.
+func environment() []string {
+	return append(os.Environ(), asVariable+"=packetstream", "NO_COLOR=", "TERM=xterm",
+		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")) // it is a second for each process otherwise
 }
 
 // ran is how a command line ended.

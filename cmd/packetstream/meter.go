@@ -27,9 +27,9 @@ func newMeter(w io.Writer) *meter {
 	m.bar = progressbar.NewOptions64(-1,
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionShowBytes(true),
-		progressbar.OptionShowTotalBytes(true),
 		progressbar.OptionSetPredictTime(false),
-		progressbar.OptionSetWidth(12),
+		// It then has no goroutine of its own, which would outlive it: run draws.
+		progressbar.OptionSetSpinnerChangeInterval(0),
 		progressbar.OptionUseANSICodes(true),
 		progressbar.OptionClearOnFinish(),
 	)
@@ -51,8 +51,9 @@ func (m *meter) run() {
 	for {
 		select {
 		case <-ticker.C:
-			m.bar.Describe(fmt.Sprintf("%d packets", m.packets.Load()))
-			_ = m.bar.Set64(m.bytes.Load())
+			packets, bytes := m.packets.Load(), m.bytes.Load()
+			m.bar.Describe(fmt.Sprintf("%d packets, %d bytes", packets, bytes))
+			_ = m.bar.Set64(bytes)
 		case <-m.stop:
 			_ = m.bar.Clear()
 			return

@@ -35,3 +35,30 @@ func buffered(t testing.TB, f *os.File) int {
 	require.NoError(t, err)
 	return n
 }
+
+// aliveIn reports whether the process is alive whose number a file says.
+func aliveIn(t testing.TB, path string) bool {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pidIn(t, path)))
+	if err != nil {
+		return false
+	}
+	_, after, found := strings.Cut(string(stat), ") ")
+	require.True(t, found)
+	return after[0] != 'Z' // a zombie waits for nothing but its parent
+}
+
+// killIn kills the process whose number a file says.
+func killIn(t testing.TB, path string) {
+	t.Helper()
+	require.NoError(t, unix.Kill(pidIn(t, path), unix.SIGKILL))
+}
+
+func pidIn(t testing.TB, path string) int {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	return pid
+}

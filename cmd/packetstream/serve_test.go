@@ -1,0 +1,227 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/endpoint"
+)
+
+// server is a running packetstream serve.
+type server struct {
+	cmd    *exec.Cmd
+	at     string // where it listens, if it does
+	stderr *lines
+}
+
+// serveAt runs packetstream serve with flags on an endpoint that listens, until the test ends.
+func serveAt(t testing.TB, at string, flags ...string) *server {
+	t.Helper()
+	cmd := command(t, append(append([]string{"serve"}, flags...), at)...)
+	s := &server{cmd: cmd, stderr: newLines()}
+	cmd.Stderr = s.stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	first := s.stderr.next(t)
+	addr, found := strings.CutPrefix(first, "LISTENING ")
+	require.True(t, found, first)
+	scheme, _, _ := strings.Cut(at, ":")
+	s.at = scheme + ":" + addr
+	return s
+}
+
+func (s *server) signal(t testing.TB, sig os.Signal) {
+	t.Helper()
+	require.NoError(t, s.cmd.Process.Signal(sig))
+}
+
+// awaitRefusal waits until a server at a Unix socket takes no more connections.
+func (s *server) awaitRefusal(t testing.TB) {
+	t.Helper()
+	eventually(t, "nobody is taken any more", func() bool {
+		c, err := net.Dial("unix", strings.TrimPrefix(s.at, "unix:"))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+}
+
+// end waits for the server's end and returns its exit code.
+func (s *server) end(t testing.TB) int {
+	t.Helper()
+	return exitStatus(t, s.cmd.Wait())
+}
+
+// lines are the lines of a process's standard error as they come.
+type lines struct {
+	mu   sync.Mutex // guards the rest
+	text bytes.Buffer
+	read int
+}
+
+func newLines() *lines { return &lines{} }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) all() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// next waits for the next line.
+func (l *lines) next(t testing.TB) string {
+	t.Helper()
+	var line string
+	eventually(t, "another line of standard error", func() bool {
+		var found bool
+		line, _, found = strings.Cut(l.all()[l.read:], "\n")
+		return found
+	})
+	l.read += len(line) + 1
+	return line
+}
+
+// dial connects to an endpoint, until the test ends.
+func dial(t testing.TB, at string) *endpoint.Conn {
+	t.Helper()
+	c, err := endpoint.Dial(t.Context(), at, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func deadline(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestServeEcho(t *testing.T) {
+	r := packetstream(t, "call", "--flags=9", "--type=3", "--payload=abc", "--", self(t), "serve")
+	assert.Equal(t, ran{exitOK, "abc\n", "request 0: flags 0x9\n"}, r)
+
+	r = packetstream(t, "call", "--flags=0x2000000000000000", "--", self(t), "serve", "--handler", "echo")
+	assert.Equal(t, ran{exitFailed, "", "packetstream: request 0 rejected: flags 0x2000000000000000 do not fit in an answer\n"}, r)
+}
+
+func TestServeListens(t *testing.T) {
+	for _, at := range []string{"unix:" + filepath.Join(t.TempDir(), "s"), "tcp:127.0.0.1:0"} {
+		t.Run(at, func(t *testing.T) {
+			s := serveAt(t, at, "--handler", "test")
+			var clients sync.WaitGroup
+			for range 4 {
+				clients.Go(func() {
+					r := packetstream(t, "check", "--requests=50", "--mode=duplex", s.at)
+					assert.Equal(t, exitOK, r.code, r.stdout+r.stderr)
+				})
+			}
+			clients.Wait()
+			s.signal(t, syscall.SIGTERM)
+			assert.Equal(t, exitOK, s.end(t))
+			assert.Equal(t, "LISTENING "+strings.SplitN(s.at, ":", 2)[1]+"\n", s.stderr.all())
+		})
+	}
+}
+
+func TestServeDescriptors(t *testing.T) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+	defer ours.Close()
+	serve := command(t, "serve", "--handler", "test", "fd:3")
+	serve.ExtraFiles = []*os.File{theirs}
+	require.NoError(t, serve.Start())
+	require.NoError(t, theirs.Close())
+	call := command(t, "call", "--type=2", "--payload=x", "fd:3,3")
+	call.ExtraFiles = []*os.File{ours}
+	assert.Equal(t, ran{exitOK, "x\n", ""}, runs(t, call))
+	assert.NoError(t, serve.Wait())
+}
+
+// What is printed to standard output by mistake, here by commands that inherit it, does not hurt.
+func TestServeStrayPrints(t *testing.T) {
+	// /proc/PID/fd/1 is the server's own standard output.
+	r := packetstream(t, "call", "--count=3", "--", self(t), "serve", "--handler", "exec:echo stray >/proc/$PPID/fd/1; echo answer")
+	assert.Equal(t, exitOK, r.code)
+	assert.Equal(t, strings.Repeat("answer\n\n", 3), r.stdout)
+	assert.Equal(t, strings.Repeat("stray\n", 3), r.stderr)
+}
+
+func TestServeTerminal(t *testing.T) {
+	terminal, other, err := pty.Open()
+	require.NoError(t, err)
+	defer terminal.Close()
+	defer other.Close()
+	for name, stdio := range map[string]func(*exec.Cmd){
+		"both":   func(cmd *exec.Cmd) { cmd.Stdin, cmd.Stdout = other, other },
+		"input":  func(cmd *exec.Cmd) { cmd.Stdin = other },
+		"output": func(cmd *exec.Cmd) { cmd.Stdin, cmd.Stdout = strings.NewReader(""), other },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := command(t, "serve")
+			stdio(cmd)
+			r := runs(t, cmd)
+			assert.Equal(t, exitUsage, r.code)
+			assert.Empty(t, r.stdout)
+			assert.Contains(t, r.stderr, "it is a terminal")
+			assert.Contains(t, r.stderr, "packetstream call -- COMMAND")
+		})
+	}
+}
+
+func TestServeWithoutInput(t *testing.T) {
+	r := packetstream(t, "serve") // its input is the null device
+	assert.Equal(t, exitLost, r.code)
+	assert.Contains(t, r.stderr, "standard input")
+}
+
+// The end of its input in good order is a good end; one in the middle of a packet is not.
+func TestServeEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		input string
+		code  int
+		want  string
+	}{
+		"EOF packet":       {"\x03\x00\x02\x00", exitOK, ""},
+		"end of stream":    {"", exitOK, ""},
+		"inside a packet":  {"\x05\x00\x02", exitLost, "inside a packet"},
+		"no packet at all": {"GET / HTTP/1.1\r\n\r\n", exitLost, "GET / HTTP/1.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := command(t, "serve")
+			cmd.Stdin = strings.NewReader(tc.input)
+			r := runs(t, cmd)
+			assert.Equal(t, tc.code, r.code, r.stderr)
+			assert.Contains(t, r.stderr, tc.want)
+			if tc.code == exitOK {
+				assert.Empty(t, r.stderr)
+			}
+		})
+	}
+}

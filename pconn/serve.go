@@ -253,8 +253,8 @@ const maxReplyFlags = packet.MaxFlags >> 1
 
 // errorText is what the peer is told of a handler's error.
 func errorText(err error) string {
-	var h *handlerError
-	if !errors.As(err, &h) {
+	h, told := asHandlers[*handlerError](err)
+	if !told {
 		return handlerFailed
 	}
 	text := appendText(nil, h.Error())
@@ -266,10 +266,21 @@ func errorText(err error) string {
 	return string(text)
 }
 
+// asHandlers is errors.As for the error of a handler, whose methods may panic: a nil pointer that was
+// returned as an error does.
+func asHandlers[T error](err error) (target T, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	ok = errors.As(err, &target)
+	return target, ok
+}
+
 // reportHandlerError tells those who are to know what the peer is not told.
 func (c *Conn) reportHandlerError(in *incoming, err error) {
-	var p *PanicError
-	if errors.As(err, &p) {
+	if p, ok := asHandlers[*PanicError](err); ok {
 		c.logf(levelError, "panic in handler", "type", in.typ, "channel", in.channel, "tag", in.tag, "panic", p.Value, "stack", string(p.Stack))
 	} else {
 		c.logf(levelWarn, "handler failed", "type", in.typ, "channel", in.channel, "tag", in.tag, "error", err)

@@ -106,6 +106,9 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) *inc
 		c.mu.Unlock()
 		c.takeReceiving(in.run)
 		c.mu.Lock()
+	}
+	if !in.marked && !c.st.mayRunInline() {
+		// Asked again, since the queue may have emptied meanwhile: then nobody would wake the line.
 		// The wait ends with room, or when nothing can be sent any more.
 		_ = c.waitFor(context.Background(), &c.st.repliers, c.st.roomForReply)
 	}

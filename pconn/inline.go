@@ -98,7 +98,9 @@ func (c *Conn) runInline(in *incoming) bool {
 		began = c.now()
 	}
 	n.begin(in)
-	if !n.armed.Load() {
+	if !n.armed.Load() && n.armed.CompareAndSwap(false, true) {
+		c.armWatchdog()
+	}
 		c.armWatchdog()
 	}
 	reply, err := c.invoke(&in.ctx, in)
@@ -142,11 +144,11 @@ func (c *Conn) takeReceiving(state uint64) {
 	c.startReceiving()
 }
 
-// armWatchdog starts the watchdog, which goes on until it has seen nothing run for a period.
+// armWatchdog starts the watchdog, which goes on until it has seen nothing run for a period. The caller has
+// set armed.
 func (c *Conn) armWatchdog() {
 	n := &c.inline
 	n.seen = 0
-	n.armed.Store(true)
 	if n.watchdog == nil {
 		// It must not look before the field is set, which it needs itself.
 		n.watchdog = time.AfterFunc(time.Hour, c.watchInline)

@@ -186,7 +186,7 @@ func TestPayloadsPastSixteenMiB(t *testing.T) {
 	o := serve(echo)
 	o.MaxPayload = 64 << 20
 	a, _ := pair(t, o, o)
-	big := pattern(40 << 20)
+	big := bytes.Repeat([]byte("0123456789abcde"), 34<<20/15)
 	resp, err := a.Do(soon(t), pconn.Request{Payload: big})
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(big, resp.Payload))

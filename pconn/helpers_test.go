@@ -188,7 +188,10 @@ func encode(p packet.Packet) []byte {
 	return b
 }
 
-var eof = encode(packet.EOF())
+var (
+	eof       = encode(packet.EOF())
+	erqPacket = packet.ERQ()
+)
 
 // read returns the next packet of the connection.
 func (p *rawPeer) read() packet.Packet {

@@ -101,8 +101,6 @@ func (c *Conn) runInline(in *incoming) bool {
 	if !n.armed.Load() && n.armed.CompareAndSwap(false, true) {
 		c.armWatchdog()
 	}
-		c.armWatchdog()
-	}
 	reply, err := c.invoke(&in.ctx, in)
 	next := c.finish(in, reply, err)
 	if !n.state.CompareAndSwap(in.run, in.run-1) {

@@ -1,0 +1,168 @@
+package pconn_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// logBook keeps what is logged.
+type logBook struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBook) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBook) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func TestLogTellsWhatPeersAreNotTold(t *testing.T) {
+	logs := &logBook{}
+	o := serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		if req.Type == 1 {
+			panic("a secret panic")
+		}
+		return pconn.None(), errors.New("a secret error")
+	})
+	o.Logger, o.Name = logs.logger(), "server"
+	p := raw(t, o)
+	p.write(request(5, 0, ""))
+	p.expectResponse(5, false, failedText)
+	p.write(request(6, 1, ""))
+	p.expectResponse(6, false, failedText)
+	p.write(eof)
+	receiveFrom(t, p.conn.Done())
+	text := logs.text()
+	for _, want := range []string{"conn=server", "a secret error", "a secret panic", "log_test.go", "type=1", "tag=5"} {
+		require.Contains(t, text, want)
+	}
+}
+
+func TestLogTellsOfRejections(t *testing.T) {
+	logs := &logBook{}
+	p := raw(t, &pconn.Options{Logger: logs.logger()})
+	p.write(request(5, 8, ""))
+	p.expectResponse(5, false, "no request handler")
+	p.write(eof)
+	receiveFrom(t, p.conn.Done())
+	require.Regexp(t, `level=INFO msg="request rejected".* tag=5 type=8 reason="no request handler"`, logs.text())
+}
+
+// stuckHandler is a slog.Handler that does not return.
+type stuckHandler struct {
+	slog.Handler
+	free chan struct{}
+}
+
+func (h stuckHandler) Handle(context.Context, slog.Record) error { <-h.free; return nil }
+
+func TestLoggerThatBlocks(t *testing.T) {
+	free := make(chan struct{})
+	o := serve(echo)
+	o.Logger = slog.New(stuckHandler{slog.NewTextHandler(io.Discard, nil), free})
+	o.CloseTimeout = 50 * time.Millisecond
+	p := raw(t, o)
+	for tag := range uint64(1000) { // each is logged
+		p.write(request(tag+2, 1, "x"))
+		p.read()
+		p.write(request(tag+2, 1, string(pattern(10))))
+		p.read()
+	}
+	a, _ := pair(t, nil, o) // no handler at a: every rejection is logged
+	_ = a
+	for range 1000 {
+		p.conn.Notify(soon(t), pconn.Request{})
+		got := p.read()
+		p.write(response(got.Tag, ""))
+	}
+	within(t, func() { p.conn.Close() })
+	close(free)
+}
+
+func TestLogRecordsAreDroppedAndCounted(t *testing.T) {
+	free := make(chan struct{})
+	o := &pconn.Options{Logger: slog.New(stuckHandler{slog.NewTextHandler(io.Discard, nil), free}), CloseTimeout: 50 * time.Millisecond}
+	p := raw(t, o)
+	for tag := range uint64(1000) { // each is logged as rejected
+		p.write(request(tag+2, 1, "x"))
+		p.expectResponse(tag+2, false, "no request handler")
+	}
+	require.Greater(t, p.conn.Counters().DroppedLogs.Load(), uint64(500))
+	within(t, func() { p.conn.Close() })
+	close(free)
+}
+
+func TestTraceToAFile(t *testing.T) {
+	keepsDescriptors(t)
+	path := filepath.Join(t.TempDir(), "trace")
+	require.NoError(t, os.WriteFile(path, []byte("kept\n"), 0o600))
+	t.Setenv(pconn.TraceVariable, path)
+	o := serve(echo)
+	o.Name = "traced"
+	p := raw(t, o)
+	p.write(request(5, 3, "abc"))
+	p.expectResponse(5, true, "abc")
+	p.write(request(6, 3, ""))
+	p.expectResponse(6, true, "")
+	res := do(soon(t), p.conn, pconn.Request{Type: 1, Flags: 10})
+	p.write(response(p.expectRequest(1, ""), ""))
+	require.NoError(t, receiveFrom(t, res).err)
+	p.write(encode(erqPacket))
+	p.write(eof)
+	p.expectEOF()
+	require.NoError(t, p.conn.Wait())
+
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	require.Equal(t, "kept", lines[0])
+	stamp := regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{6} traced `)
+	var got []string
+	for _, l := range lines[1:] {
+		require.Regexp(t, stamp, l)
+		got = append(got, stamp.ReplaceAllString(l, ""))
+	}
+	require.Equal(t, []string{
+		"< channel 0 tag 5 request type 3 flags 0x0 payload 3",
+		"> channel 0 tag 5 response ok flags 0x0 payload 3",
+		"< channel 0 tag 6 request type 3 flags 0x0 payload 0",
+		"> channel 0 tag 6 response ok flags 0x0 payload 0",
+		"> channel 0 tag 2 request type 1 flags 0xa payload 0",
+		"< channel 0 tag 2 response ok flags 0x0 payload 0",
+		"< channel 0 tag 1 ERQ payload 0",
+		"< channel 0 tag 0 EOF payload 0",
+		"> channel 0 tag 0 EOF payload 0",
+	}, got)
+}
+
+func TestTraceFileThatCannotBe(t *testing.T) {
+	t.Setenv(pconn.TraceVariable, filepath.Join(t.TempDir(), "no", "such", "directory"))
+	_, _, err := pconn.Pipe(nil, nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, pconn.TraceVariable)
+}

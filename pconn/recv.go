@@ -83,17 +83,17 @@ func (c *Conn) response(h *packet.Header) error {
 	call, found := c.claim(h, tooBig || h.Size <= int64(c.in.Buffered()))
 	switch {
 	case found == claimNone:
-		return c.in.Skip(h.Size)
+		return c.skipPayload(h)
 	case found == claimLater:
 		return c.responseLater(h)
 	case call.kind == callDropped:
 		call.complete()
-		return c.in.Skip(h.Size)
+		return c.skipPayload(h)
 	case tooBig:
 		c.counters.TooLarge.Add(1)
 		call.err = tooLarge("response", h.Size, c.opts.MaxPayload)
 		call.complete()
-		return c.in.Skip(h.Size)
+		return c.skipPayload(h)
 	}
 	payload := call.room(h.Size)
 	err := c.in.ReadFull(payload) // all of it is buffered
@@ -243,7 +243,10 @@ func (c *Conn) request(h *packet.Header) (goOn bool, err error) {
 		if text != "" {
 			err = c.reject(h, text)
 		}
-		return true, errors.Join(err, c.in.Skip(h.Size))
+		if err == nil {
+			err = c.skipPayload(h)
+		}
+		return true, err
 	}
 	if isMarked(handler, h.Type-1) && c.roomForMarked() {
 		return true, c.runMarked(h, handler)
@@ -272,12 +275,30 @@ func (c *Conn) readPayload(h *packet.Header) ([]byte, error) {
 	return payload, c.payloadError(h, err)
 }
 
+// skipPayload passes over a payload that nobody wants.
+func (c *Conn) skipPayload(h *packet.Header) error {
+	if h.Size <= int64(c.in.Buffered()) {
+		return c.in.Skip(h.Size)
+	}
+	got, _ := c.in.Peek(0)
+	quote := clip(got) // an error may be about to quote what is then gone
+	err := c.in.Skip(h.Size)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return endsInPayload(h, quote, err)
+	}
+	return err
+}
+
 // payloadError says of the end of the stream that it came inside a payload.
 func (c *Conn) payloadError(h *packet.Header, err error) error {
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
 	got, _ := c.in.Peek(c.in.Buffered())
+	return endsInPayload(h, got, err)
+}
+
+func endsInPayload(h *packet.Header, got []byte, err error) error {
 	return &ProtocolError{Reason: fmt.Sprintf("the stream ends inside a payload of %d bytes", h.Size),
 		Quote: quoteHeader(h, got), Err: err}
 }

@@ -28,6 +28,7 @@ type sender struct {
 
 	packets        int      // packets in pending and control
 	answers        int      // responses among them
+	rejections     int      // those in control
 	currentAnswers int      // responses in current
 	buffers        [][]byte // payload buffers that pending refers to, for bufferList to have back
 	currentBuffers [][]byte // likewise of current
@@ -167,6 +168,9 @@ func (c *Conn) reject(h *packet.Header, text string) error {
 		return &LimitError{What: "rejections waiting to be read, bytes", Value: int64(n), Max: maxControl}
 	}
 	q := c.appendTo(s.control, &r, []byte(text))
+	if q.header != (packet.Header{}) {
+		s.rejections++
+	}
 	c.mu.Unlock()
 
 	c.sent(&q)
@@ -341,11 +345,17 @@ func (c *Conn) enlarge() {
 // nextBatch makes the next batch current, or ends the write cycle. Conn.mu is held.
 func (c *Conn) nextBatch() bool {
 	s := &c.st.sender
+	var packets int
 	switch {
 	case s.control != nil && s.control.Len() > 0:
 		s.current, s.control = s.control, nil
+		packets, s.currentAnswers = s.rejections, s.rejections
+		s.packets, s.answers, s.rejections = s.packets-packets, s.answers-packets, 0
 	case s.pending.Len() > 0:
 		s.current, s.pending, s.spare = s.pending, s.spare, nil
+		s.currentBuffers, s.buffers = s.buffers, s.currentBuffers
+		packets, s.currentAnswers = s.packets-s.rejections, s.answers-s.rejections
+		s.packets, s.answers = s.rejections, s.rejections
 		if s.pending == nil {
 			s.pending = new(bufio.Batch)
 		}
@@ -354,11 +364,9 @@ func (c *Conn) nextBatch() bool {
 		return false
 	}
 	c.counters.Flushes.Add(1)
-	if s.packets > 1 {
+	if packets > 1 {
 		c.counters.Batches.Add(1)
 	}
-	s.currentAnswers, s.answers, s.packets = s.answers, 0, 0
-	s.currentBuffers, s.buffers = s.buffers, s.currentBuffers
 	return true
 }
 
@@ -399,7 +407,7 @@ func (c *Conn) writeFailed(err error) {
 	s.err = err
 	s.pending.Reset()
 	s.control = nil
-	s.answers = 0
+	s.packets, s.answers, s.rejections = 0, 0, 0
 	c.st.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
 	c.mu.Unlock()

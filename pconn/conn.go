@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"runtime"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
+	"github.com/packetstream/packetstream/internal/aside"
 	"github.com/packetstream/packetstream/packet"
 )
 
@@ -22,6 +21,7 @@ type Conn struct {
 	cancel   context.CancelCauseFunc
 	watch    *watch // nil if nobody looks on
 	log      *logQueue
+	hooks    *aside.Queue[func(*Conn)] // OnRecvEOF and OnSendEOF
 	counters Counters
 	inline   inliner
 	scratch  *scratch // of marked handlers; the receiver's
@@ -79,6 +79,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 		return nil, err
 	}
 	c.log = newLogQueue(o.Logger, o.Name)
+	c.hooks = aside.New(2, func(hook func(*Conn)) { c.callNotification(hook, c.mark()) })
 	c.base, c.cancel = context.WithCancelCause(o.Context)
 	c.startOffset = in.Offset()
 	c.st.handler = o.Handler
@@ -171,14 +172,14 @@ func (c *Conn) Wait() error {
 // its stream, is waited for. If ctx ends first the connection is closed as by Close, without waiting
 // for it, and the error is exactly ctx.Err(); otherwise it is that of Wait.
 //
-// Called by a handler, whose own end would have to be waited for, it starts the shutdown and returns
-// nil.
+// Called by a handler of this connection, whose own end would have to be waited for, or by OnRecvEOF or
+// OnSendEOF, it starts the shutdown and returns nil.
 func (c *Conn) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
 	c.st.shutdown = true
 	c.drain()
 	c.mu.Unlock()
-	if calledByHandler() {
+	if c.caller() != callerOther {
 		return nil
 	}
 	select {
@@ -200,15 +201,20 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 // named in the *StayError that it returns. EOF is sent if the peer takes it in that time.
 //
 // It may be called more than once and from anywhere; by a handler too, whose own end it does not wait
-// for.
+// for. Called by a handler marked NonBlocking, or by OnRecvEOF or OnSendEOF, it does not wait at all.
 func (c *Conn) Close() error {
-	if calledByHandler() {
+	who := c.caller()
+	if who == callerHandler {
 		c.mu.Lock()
 		c.st.closers++
 		c.step()
+		c.noteWorkersGone()
 		c.mu.Unlock()
 	}
 	c.beginClose()
+	if who == callerNeeded {
+		return nil
+	}
 	<-c.done
 	return c.stay
 }
@@ -226,13 +232,12 @@ func (c *Conn) beginClose() {
 func (c *Conn) windDown(err error) {
 	err = c.endError(err)
 	c.failCalls(err)
-	if c.opts.OnRecvEOF != nil {
-		c.opts.OnRecvEOF(c)
-	}
+	c.notify(c.opts.OnRecvEOF)
 	if errors.Is(err, ErrPeerClosed) || errors.Is(err, ErrClosed) {
 		c.awaitAnswers()
 	}
 	c.cancel(err)
+	c.dropQueued()
 	limit, done := context.WithTimeout(context.Background(), c.opts.CloseTimeout)
 	defer done()
 	c.awaitSendEnd(limit)
@@ -240,6 +245,7 @@ func (c *Conn) windDown(err error) {
 	if c.opts.CloseInput {
 		_ = c.in.Close() // nothing is lost that anybody waits for
 	}
+	_ = c.hooks.Close(limit) // a notification that does not return is left behind
 	c.watch.close(limit)
 	c.log.close(limit)
 	close(c.done)
@@ -294,6 +300,16 @@ func (c *Conn) failCalls(err error) {
 	c.logf(levelDebug, "receiving ended", "error", err, "outstanding", len(calls))
 }
 
+// notify calls one of the notifications, on nobody's time.
+func (c *Conn) notify(hook func(*Conn)) {
+	if hook != nil {
+		c.hooks.Put(hook)
+	}
+}
+
+//go:noinline
+func (c *Conn) callNotification(hook func(*Conn), _ mark) { hook(c) }
+
 // awaitAnswers waits until the answers to accepted requests have left and EOF behind them, after an end
 // in good order.
 func (c *Conn) awaitAnswers() {
@@ -337,9 +353,7 @@ func (c *Conn) endSending(err error) {
 			if closeErr != nil {
 				c.logf(levelDebug, "closing the output", "error", closeErr)
 			}
-			if c.opts.OnSendEOF != nil {
-				c.opts.OnSendEOF(c)
-			}
+			c.notify(c.opts.OnSendEOF)
 		} else {
 			c.cancel(err)
 			c.lateInterrupt()
@@ -369,29 +383,6 @@ func (c *Conn) awaitHandlers(limit context.Context) {
 		if stay := c.handlersAtWork(); len(stay) > 0 {
 			c.stay = &StayError{Handlers: stay}
 			c.logf(levelWarn, "handlers stay", "error", c.stay)
-		}
-	}
-}
-
-// calledByHandler reports whether the calling goroutine is running a handler. It looks for the
-// handlers' caller on the stack: a connection and its context are often captured by a handler's
-// closure, so that neither tells.
-func calledByHandler() bool {
-	pcs := make([]uintptr, 64)
-	for skip := 0; ; skip += len(pcs) {
-		n := runtime.Callers(skip, pcs)
-		frames := runtime.CallersFrames(pcs[:n])
-		for {
-			f, more := frames.Next()
-			if strings.HasSuffix(f.Function, "pconn.(*Conn).invoke") {
-				return true
-			}
-			if !more {
-				break
-			}
-		}
-		if n < len(pcs) {
-			return false
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (c *Conn) runInline(in *incoming) bool {
 	if !n.armed.Load() && n.armed.CompareAndSwap(false, true) {
 		c.armWatchdog()
 	}
-	reply, err := c.invoke(&in.ctx, in)
+	reply, err := c.invoke(&in.ctx, in, c.mark())
 	next := c.finish(in, reply, err)
 	if !n.state.CompareAndSwap(in.run, in.run-1) {
 		// What finish left to be written when receiving stops has nobody else to write it.

@@ -61,6 +61,8 @@ func newScratch(c *Conn) *scratch {
 }
 
 // runMarked serves a request to a marked handler on the receiving goroutine.
+//
+//go:noinline
 func (c *Conn) runMarked(h *packet.Header, handler Handler) error {
 	if c.scratch == nil {
 		c.scratch = newScratch(c)
@@ -77,7 +79,7 @@ func (c *Conn) runMarked(h *packet.Header, handler Handler) error {
 	}
 	s.in.ctx.parent = c.base
 	if begin, _ := c.register(&s.in); begin {
-		reply, err := c.invoke(&s.ctx, &s.in)
+		reply, err := c.invoke(&s.ctx, &s.in, c.mark())
 		if next := c.finish(&s.in, reply, err); next != nil {
 			c.startHandler(next)
 		}

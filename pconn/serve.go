@@ -111,7 +111,7 @@ func (c *Conn) startHandler(in *incoming) { go c.work(in) }
 // work runs a handler, and after it, in the same place, those that wait for one.
 func (c *Conn) work(in *incoming) {
 	for in != nil {
-		reply, err := c.invoke(&in.ctx, in)
+		reply, err := c.invoke(&in.ctx, in, c.mark())
 		in = c.finish(in, reply, err)
 	}
 }
@@ -128,12 +128,30 @@ func (c *Conn) finishHandler(in *incoming) *incoming {
 		s.running--
 	}
 	next := c.nextQueued()
+	c.noteWorkersGone()
+	c.step()
+	return next
+}
+
+// noteWorkersGone tells windDown when no handlers are left but those that wait for it. Conn.mu is held.
+func (c *Conn) noteWorkersGone() {
+	s := &c.st
 	if s.workersGone != nil && s.workers <= s.closers {
 		close(s.workersGone)
 		s.workersGone = nil
 	}
+}
+
+// dropQueued drops the requests whose handlers have not begun, and never will.
+func (c *Conn) dropQueued() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for in := c.st.queue.pop(); in != nil; in = c.st.queue.pop() {
+		in.state = incomingDone
+		c.st.incoming.remove(in)
+		c.counters.DroppedRequests.Add(1)
+	}
 	c.step()
-	return next
 }
 
 // nextQueued takes the next waiting request into a place, if there is one. Conn.mu is held.
@@ -193,7 +211,7 @@ func (c *Conn) rejoinPlace(in *incoming) {
 // by its name on the stack that it is called from a handler.
 //
 //go:noinline
-func (c *Conn) invoke(ctx context.Context, in *incoming) (reply Reply, err error) {
+func (c *Conn) invoke(ctx context.Context, in *incoming, _ mark) (reply Reply, err error) {
 	returned := false
 	defer func() {
 		if returned {
@@ -286,7 +304,12 @@ func (c *Conn) reportHandlerError(in *incoming, err error) {
 		c.logf(levelWarn, "handler failed", "type", in.typ, "channel", in.channel, "tag", in.tag, "error", err)
 	}
 	if c.opts.OnHandlerError != nil {
-		defer func() { _ = recover() }() // the hook's own panic must not cost the program
-		c.opts.OnHandlerError(&in.req, err)
+		c.callErrorHook(in, err, c.mark())
 	}
+}
+
+//go:noinline
+func (c *Conn) callErrorHook(in *incoming, err error, _ mark) {
+	defer func() { _ = recover() }() // the hook's own panic must not cost the program
+	c.opts.OnHandlerError(&in.req, err)
 }

@@ -1,0 +1,54 @@
+package pconn
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+)
+
+// caller says what the goroutine that calls Close or Shutdown is to the connection.
+type caller uint8
+
+const (
+	callerOther   caller = iota
+	callerHandler        // runs one of its handlers, whose own end cannot be waited for
+	callerNeeded         // runs what the connection cannot end before: a marked handler, a notification
+)
+
+// mark is passed to the functions that call user code. An array is passed in memory, not in registers, so
+// that the connection can be read from the stack of whoever was called.
+type mark [2]*Conn
+
+func (c *Conn) mark() mark { return mark{c, c} }
+
+// Functions that call user code, as a stack names them. They are not inlined.
+var (
+	frameInvoke    = []byte("/pconn.(*Conn).invoke(")
+	frameReport    = []byte("/pconn.(*Conn).callErrorHook(")
+	frameNotify    = []byte("/pconn.(*Conn).callNotification(")
+	frameRunMarked = []byte("/pconn.(*Conn).runMarked(")
+)
+
+// stackSize holds a goroutine's stack as text, of which the runtime shows the first and last 50 calls.
+const stackSize = 64 << 10
+
+// caller looks for the connection's own calls of user code on the calling goroutine's stack: a connection
+// and a handler's context are often captured by a closure, so that neither tells. A handler of another
+// connection is nobody in particular.
+func (c *Conn) caller() caller {
+	buf := make([]byte, stackSize)
+	self := fmt.Appendf(nil, "{%p, %p}", c, c)
+	found := callerOther
+	for line := range bytes.Lines(buf[:runtime.Stack(buf, false)]) {
+		switch {
+		case bytes.Contains(line, frameRunMarked) && found == callerHandler:
+			return callerNeeded
+		case !bytes.Contains(line, self):
+		case bytes.Contains(line, frameNotify):
+			return callerNeeded
+		case bytes.Contains(line, frameInvoke), bytes.Contains(line, frameReport):
+			found = callerHandler
+		}
+	}
+	return found
+}

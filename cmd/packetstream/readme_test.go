@@ -1,0 +1,79 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/internal/livepeer"
+)
+
+// root is the module's, seen from here.
+const root = "../.."
+
+func readDocument(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, name))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// codeBlocks returns the blocks of a language in the README.
+func codeBlocks(t testing.TB, language string) []string {
+	t.Helper()
+	var blocks []string
+	for _, m := range regexp.MustCompile("(?s)\n```"+language+"\n(.*?)```\n").FindAllStringSubmatch(readDocument(t, "README.md"), -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
+
+// What documents link to is there.
+func TestDocumentsLinkToWhatIsThere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+	documents, err := filepath.Glob(root + "/*.md")
+	require.NoError(t, err)
+	below, err := filepath.Glob(root + "/docs/*.md")
+	require.NoError(t, err)
+	links := 0
+	for _, document := range append(documents, below...) {
+		text, err := os.ReadFile(document)
+		require.NoError(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			_, err := os.Stat(filepath.Join(filepath.Dir(document), m[1]))
+			assert.NoError(t, err, document)
+		}
+	}
+	assert.Greater(t, links, 20)
+}
+
+// The programs that the README shows are those of the example, which are tested there.
+func TestReadmeShowsTheExample(t *testing.T) {
+	blocks := codeBlocks(t, "go")
+	require.Len(t, blocks, 2)
+	for i, name := range []string{"host", "helper"} {
+		assert.Contains(t, readDocument(t, "examples/hello/"+name+"/main.go"), blocks[i])
+		assert.LessOrEqual(t, strings.Count(blocks[i], "\n"), 20)
+	}
+}
+
+// The Python peer that the README shows does what the README says.
+func TestLiveReadmePeer(t *testing.T) {
+	python := livepeer.Python(t, "packetstream-20240630")
+	blocks := codeBlocks(t, "python")
+	require.Len(t, blocks, 1)
+	peer := filepath.Join(t.TempDir(), "peer.py")
+	require.NoError(t, os.WriteFile(peer, []byte(blocks[0]), 0o600))
+	r := packetstream(t, "call", "--payload", "hello", "--", python, peer)
+	assert.Equal(t, exitOK, r.code, r.stderr)
+	assert.Equal(t, "HELLO\n", r.stdout)
+}

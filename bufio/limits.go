@@ -50,9 +50,10 @@ const (
 	// that it has room: a pipe that is writable has room for one page.
 	blockingChunk = 4 << 10
 
-	// pipeSmall is where the memory of a Pipe starts, in bytes, and DefaultPipe is its size where none
-	// is given: what a pipe of the system holds.
-	pipeSmall   = 4 << 10
+	// pipeSmall is where the memory of a Pipe starts, in bytes.
+	pipeSmall = 4 << 10
+
+	// DefaultPipe is the size of a Pipe where none is given, in bytes: what a pipe of the system holds.
 	DefaultPipe = 64 << 10
 
 	// MaxPipe is the largest size of a Pipe, in bytes.

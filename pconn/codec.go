@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Codec turns values to payloads and back, for Call and Handle. Its methods may be called
+// Codec turns values to payloads and back, for Call and Typed. Its methods may be called
 // concurrently. Package pconn/protobuf has one for protocol buffers.
 type Codec interface {
 	// Marshal returns v's payload.

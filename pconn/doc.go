@@ -8,9 +8,13 @@
 //	defer conn.Close()
 //	resp, err := conn.Do(ctx, pconn.Request{Type: greet, Payload: []byte("Ada")})
 //
-// The wire format and its rules are those of the Python package cs.packetstream; docs/PROTOCOL.md has
-// them in full. [Pipe] connects two ends in memory. How a connection comes about over a subprocess's
-// standard input and output, descriptors and sockets is package endpoint's.
+// Here in and out are the two ends of a byte stream, a bufio.Input and a bufio.Output of this module's
+// package bufio; its NewInput and NewOutput take any reader and writer. [Pipe] returns two ends that
+// are connected in memory. How a connection comes about over a subprocess's standard input and output,
+// descriptors and sockets is package endpoint's.
+//
+// The wire format and its rules are those of the Python package cs.packetstream, which comments here
+// call the reference; docs/PROTOCOL.md has them in full.
 //
 // # Requests
 //
@@ -25,14 +29,23 @@
 // [Errorf] is told to the peer, any other is not. Handlers run concurrently, and may call back on
 // the connection they were called by, to any depth. [Mux] chooses a handler by the request's type.
 //
+// As many handlers are at work as there are places, Options.MaxHandlers; further requests wait for
+// one. A handler that waits in a call on its own connection gives its place away meanwhile, which is
+// why it has to call with the context it was given.
+//
 // # The way of a request
 //
-// To read how it works, follow a request: Do (call.go) makes a call record, send (send.go) gives it a
-// tag and a slot (calltable.go) and appends its packet to the pending batch, and writeCycle writes
-// it. At the other end receive (recv.go) parses it, accept (serve.go) registers it (incoming.go) and
-// starts its handler, and respond (send.go) appends the answer. Back here receive finds the call by
-// its tag and completes it. state.go has everything in flight and the phases of the end, conn.go the
-// end itself, limits.go every bound.
+// To read how it works, follow a request from state.go, which has everything in flight. Do (call.go)
+// makes a call record, send (send.go) gives it a tag and a slot (calltable.go) and appends its packet
+// to the pending batch, and writeCycle writes it. At the other end receive (recv.go) parses the header
+// and request looks at it: mayAccept (serve.go) chooses the handler or the reason to reject, accept
+// registers the request (incoming.go) and begins its handler, on the receiving goroutine as a rule
+// (inline.go), and finish has its answer appended by respond (send.go). Back here response (recv.go)
+// claims the call by its tag and completes it, which wakes Do.
+//
+// Beside that way are room.go, where callers and answers wait for room, handlerctx.go, the context
+// that tells whose handler calls, nonblocking.go, a shorter way for handlers that never wait, conn.go
+// and state.go, the end, and limits.go, every bound.
 //
 // # Bounds
 //

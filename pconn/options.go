@@ -27,7 +27,7 @@ type Options struct {
 	// Peer is what the endpoint knows of the other end, for handlers to see.
 	Peer Peer
 
-	// Codec turns values to payloads and back for Call and Handle, by default JSON.
+	// Codec turns values to payloads and back for Call and Typed, by default JSON.
 	Codec Codec
 
 	// Grace delays flushes, so that packets which follow within it leave in the same write. No

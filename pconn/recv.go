@@ -97,7 +97,7 @@ func (c *Conn) response(h *packet.Header) error {
 	}
 	payload := call.room(h.Size)
 	err := c.in.ReadFull(payload) // all of it is buffered
-	call.answer(h, payload)
+	call.answered(h, payload)
 	return err
 }
 
@@ -113,7 +113,7 @@ func (c *Conn) responseLater(h *packet.Header) error {
 		return err
 	}
 	if call, found := c.claim(h, true); found == claimTaken {
-		call.answer(h, payload)
+		call.answered(h, payload)
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (c *Conn) readInto(h *packet.Header) (done bool, err error) {
 		}
 	}
 	if call, found := c.claim(h, true); found == claimTaken {
-		call.answer(h, call.buf[:h.Size])
+		call.answered(h, call.buf[:h.Size])
 	}
 	return true, nil
 }
@@ -212,8 +212,8 @@ func (c *call) room(size int64) []byte {
 	return make([]byte, size)
 }
 
-// answer completes the call with its response.
-func (c *call) answer(h *packet.Header, payload []byte) {
+// answered completes the call with its response.
+func (c *call) answered(h *packet.Header, payload []byte) {
 	c.resp = Response{OK: h.Flags&1 != 0, Flags: h.Flags >> 1, Payload: payload}
 	if !c.resp.OK {
 		c.err = &RemoteError{Channel: c.channel, Type: c.typ, Flags: c.resp.Flags, Payload: payload}

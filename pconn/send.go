@@ -33,7 +33,7 @@ type sender struct {
 	buffers        [][]byte // payload buffers that pending refers to, for bufferList to have back
 	currentBuffers [][]byte // likewise of current
 	writing        bool     // somebody is in a write cycle
-	hold           bool     // what is appended now may wait for flushHeld, which follows when receiving has to wait
+	hold           bool     // what is appended now may wait for flushHeld
 	graceTimer     *time.Timer
 	enlarged       bool // a larger pipe was asked for
 	graceArmed     bool // the timer will flush what is pending

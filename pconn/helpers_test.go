@@ -294,3 +294,19 @@ func keepsDescriptors(t testing.TB) {
 		eventually(t, fmt.Sprintf("descriptors are back at %d", before), func() bool { return descriptors(t) <= before })
 	})
 }
+
+// smallPair returns two connected ends with hardly any room between them.
+func smallPair(t testing.TB, a, b *pconn.Options) (*pconn.Conn, *pconn.Conn) {
+	t.Helper()
+	aIn, bOut := bufio.Pipe(4 << 10)
+	bIn, aOut := bufio.Pipe(4 << 10)
+	x, err := pconn.New(aIn, aOut, a)
+	require.NoError(t, err)
+	y, err := pconn.New(bIn, bOut, b)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, x.Close())
+		require.NoError(t, y.Close())
+	})
+	return x, y
+}

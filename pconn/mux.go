@@ -2,13 +2,12 @@ package pconn
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 )
 
 // Mux is a Handler that hands each request to the handler of its type. A request of a type that has
-// none is an error response. Handlers may be added while it serves; all methods may be called
+// none is an error response that says so. Handlers may be added while it serves; all methods may be called
 // concurrently.
 type Mux struct {
 	mu     sync.RWMutex // guards routes and wraps
@@ -83,7 +82,7 @@ func (m *Mux) ServePacket(ctx context.Context, req *Request) (Reply, error) {
 	r := m.routes[req.Type]
 	m.mu.RUnlock()
 	if r == nil {
-		return Reply{}, fmt.Errorf("pconn: no handler for request type %d", req.Type)
+		return Reply{}, Errorf("no handler for request type %d", req.Type)
 	}
 	if r.places != nil {
 		if err := r.wait(ctx, req); err != nil {

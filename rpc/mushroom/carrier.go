@@ -1,0 +1,84 @@
+package mushroom
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// carrier moves whole messages: a websocket, or lines of a stream.
+type carrier interface {
+	// read returns one message in memory of its own. Only one goroutine reads.
+	read() ([]byte, error)
+	// write sends messages in order. Only the pump writes.
+	write(frames [][]byte) error
+	// close ends the carrier in an orderly way and in bounded time. read returns then.
+	close()
+	// abort ends it at once; read, write and close return then.
+	abort()
+}
+
+// attach gives the session its carrier. What was queued before is written now.
+func (s *Session) attach(c carrier) {
+	abort := c.abort
+	s.abort.Store(&abort)
+	s.update(func(st *state) {
+		st.pump = func() { s.pumpTo(c) }
+	})
+}
+
+// pumpTo writes what is due until nothing is, and closes the carrier at the session's end. It runs while
+// there is something to write, one at a time.
+func (s *Session) pumpTo(c carrier) {
+	for {
+		var frames [][]byte
+		var closing bool
+		s.update(func(st *state) { frames, closing = st.due() })
+		if closing {
+			c.close()
+			close(s.closed)
+			return
+		}
+		if len(frames) == 0 {
+			return
+		}
+		if err := c.write(frames); err != nil {
+			s.end(fmt.Errorf("write: %w", err), false)
+			s.update(func(st *state) { st.flush = false })
+		}
+	}
+}
+
+// receive takes messages from the carrier until the session is over, and then waits until the carrier
+// is closed.
+func (s *Session) receive(c carrier) {
+	var err error
+	for err == nil {
+		err = s.receiveOne(c)
+	}
+	s.end(err, false)
+	<-s.closed
+}
+
+func (s *Session) receiveOne(c carrier) error {
+	changed := s.look(func(st *state) bool { return !st.crowded() })
+	if changed != nil {
+		<-changed // an ended session is not crowded
+		return nil
+	}
+	data, err := c.read()
+	if errors.Is(err, io.EOF) {
+		return ErrDisconnected
+	}
+	if err != nil {
+		return err
+	}
+	m, err := parseMessage(data, s.limits.MaxDepth)
+	if err != nil {
+		return err
+	}
+	if err := s.HandleMessage(m); err != nil {
+		return err
+	}
+	return s.Err()
+}

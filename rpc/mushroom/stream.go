@@ -1,0 +1,105 @@
+package mushroom
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// StreamOptions are the settings of NewStream. The zero value works.
+type StreamOptions struct {
+	// Dispatcher is what this end offers; nil offers nothing.
+	Dispatcher Dispatcher
+	// RequestTimeout bounds every Request; 0 leaves that to the caller's context.
+	RequestTimeout time.Duration
+	// Limits bounds what the peer can make this end hold.
+	Limits Limits
+	// Log hears of handlers that fail; nil is silence.
+	Log *slog.Logger
+}
+
+// NewStream begins a session over a byte stream: one message a line, both ways, with the rules of the
+// websocket transport. Both ends are alike. It takes rw over and closes it at the session's end; Close
+// of rw must end a Read that waits. The session ends with the stream, too.
+func NewStream(rw io.ReadWriteCloser, opts *StreamOptions) (*Session, error) {
+	if opts == nil {
+		opts = &StreamOptions{}
+	}
+	settings, err := newSettings(opts.Dispatcher, opts.Log, opts.RequestTimeout, opts.Limits)
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(settings, "", TransportStream, goodbyeWritten)
+	c := &lines{rw: rw, in: bufio.NewReader(rw), limit: settings.limits.MaxMessage}
+	s.attach(c)
+	// This goroutine receives and then finishes the session. Close, or the stream's end, stops it; Done
+	// tells.
+	go func() {
+		s.receive(c)
+		s.finish()
+	}()
+	return s, nil
+}
+
+// lines is the carrier of a stream.
+type lines struct {
+	rw    io.ReadWriteCloser
+	in    *bufio.Reader
+	limit int
+	once  sync.Once
+}
+
+func (l *lines) read() ([]byte, error) {
+	for {
+		line, err := l.readLine()
+		if err != nil {
+			return nil, err
+		}
+		if len(bytes.TrimSpace(line)) > 0 {
+			return line, nil
+		}
+	}
+}
+
+// readLine reads up to the next newline. A last line without one was cut off.
+func (l *lines) readLine() (line []byte, err error) {
+	for {
+		piece, err := l.in.ReadSlice('\n')
+		if len(line)+len(piece) > l.limit+1 {
+			return nil, badMessage("line longer than %d bytes", l.limit)
+		}
+		line = append(line, piece...)
+		switch {
+		case err == nil:
+			return line, nil
+		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return nil, fmt.Errorf("%w inside a line", io.ErrUnexpectedEOF)
+		default:
+			return nil, err
+		}
+	}
+}
+
+func (l *lines) write(frames [][]byte) error {
+	// A pipe without deadlines waits for its reader as long as the session lives; Close aborts it.
+	if d, ok := l.rw.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		_ = d.SetWriteDeadline(time.Now().Add(writeTimeout))
+	}
+	var text []byte
+	for _, frame := range frames {
+		text = append(append(text, frame...), '\n')
+	}
+	_, err := l.rw.Write(text)
+	return err
+}
+
+func (l *lines) close() { l.abort() }
+
+// abort may be called while close runs; the stream is closed once.
+func (l *lines) abort() { l.once.Do(func() { _ = l.rw.Close() }) }

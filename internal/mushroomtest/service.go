@@ -17,6 +17,10 @@ import (
 
 // Service is the test service. Its methods are called by their names in snake case without "rpc_".
 type Service struct {
+	// LoseData makes fail_request answer "", as the original does with a request's error that a method
+	// passes on; clients made for the original check that.
+	LoseData bool
+
 	auth   any
 	server *mushroom.Server
 	later  sync.WaitGroup // notifications that push_later put off
@@ -125,6 +129,9 @@ func (s *Service) RpcFailRPC(r *mushroom.Request) error { return &mushroom.RPCEr
 
 // RpcFailRequest fails as a request of its own would.
 func (s *Service) RpcFailRequest(r *mushroom.Request) error {
+	if s.LoseData {
+		return &mushroom.RPCError{Data: ""}
+	}
 	return &mushroom.RequestError{Method: "other", Data: r.Data}
 }
 

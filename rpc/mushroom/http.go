@@ -125,7 +125,8 @@ func (s *Server) serveBootstrap(w http.ResponseWriter, r *http.Request) {
 		if err := auth(r, session, ask.Auth); err != nil {
 			s.log.Info("mushroom: client refused", "remote", r.RemoteAddr, "error", err)
 			session.cancel(ErrUnauthorized)
-			w.Header().Set("WWW-Authenticate", "Mushroom")
+			// Spelled so, which Set would change: the original's header is looked for by its letters.
+			w.Header()["WWW-Authenticate"] = []string{"Mushroom"}
 			answer(w, http.StatusUnauthorized)
 			return
 		}

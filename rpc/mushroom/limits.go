@@ -48,6 +48,9 @@ const (
 	// closeGrace is how long a closed websocket waits for the peer's close frame. The original does not
 	// wait at all.
 	closeGrace = 250 * time.Millisecond
+	// lastPollTimeout is how long a poll session that the server closed waits for one more poll, to hand
+	// over what was sent. It covers a client that is between two polls.
+	lastPollTimeout = 5 * time.Second
 	// drainTimeout is how long notifications that were taken before a session's end may run on with a
 	// live context.
 	drainTimeout = 5 * time.Second

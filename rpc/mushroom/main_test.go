@@ -55,11 +55,17 @@ func newServer(t testing.TB, opts mushroom.ServerOptions) (server *mushroom.Serv
 // newTestService runs the test service.
 func newTestService(t testing.TB, auth any, opts mushroom.ServerOptions) (server *mushroom.Server, url string) {
 	t.Helper()
+	server, _, url = newService(t, auth, opts)
+	return server, url
+}
+
+func newService(t testing.TB, auth any, opts mushroom.ServerOptions) (*mushroom.Server, *mushroomtest.Service, string) {
+	t.Helper()
 	service, server, err := mushroomtest.New(auth, opts)
 	require.NoError(t, err)
 	t.Cleanup(service.Wait)
 	mushroom.SetPollGrace(server, 2*time.Second)
-	return server, serve(t, server)
+	return server, service, serve(t, server)
 }
 
 func dial(t testing.TB, url string, opts *mushroom.DialOptions) *mushroom.Session {

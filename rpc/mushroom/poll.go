@@ -1,6 +1,8 @@
 package mushroom
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"time"
 )
@@ -18,8 +20,16 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, session *Sess
 	if !ok {
 		return
 	}
+	over := session.Err() != nil
 	poll, err := session.takeBody(r, body)
+	if end := session.Err(); err != nil && end != nil && !errors.Is(end, ErrDisconnected) {
+		over = true // by now; a client that ends its session itself is answered below
+	}
 	switch {
+	case over && poll && session.owesLastPoll():
+		write(w, http.StatusOK, "application/json", session.pollAnswer())
+	case over:
+		answer(w, http.StatusNotFound)
 	case err != nil && r.Context().Err() != nil:
 		// The client is gone. It will send again what it has no answer to.
 	case err != nil:
@@ -34,7 +44,8 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, session *Sess
 	}
 }
 
-// takeBody takes a body's messages in order, up to the first bad one.
+// takeBody takes a body's messages in order, up to the first bad one. The first message for a session
+// that is over is an error, too.
 func (s *Session) takeBody(r *http.Request, body []byte) (poll bool, err error) {
 	// The list is one level around the messages.
 	list, err := splitArray(nil, body, s.limits.MaxDepth+1)
@@ -49,12 +60,29 @@ func (s *Session) takeBody(r *http.Request, body []byte) (poll bool, err error) 
 		if err != nil {
 			return false, err
 		}
-		if err := s.HandleMessage(m); err != nil {
-			return false, err
-		}
 		poll = poll || m.Kind == KindHeartbeat
+		if err := s.HandleMessage(m); err != nil {
+			return poll, err
+		}
 	}
 	return poll, nil
+}
+
+// owesLastPoll reports whether the server closed the session and no poll has told the client yet.
+func (s *Session) owesLastPoll() (owes bool) {
+	s.look(func(st *state) bool {
+		owes = s.transport == TransportPoll && errors.Is(st.ended, ErrClosed) && !st.told
+		return true
+	})
+	return owes
+}
+
+// waitForLastPoll keeps a closed session for a client that is between two polls.
+func (s *Session) waitForLastPoll() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastPollTimeout)
+	defer cancel()
+	// A client that does not come in time finds the session gone, which says the same.
+	_ = s.wait(ctx, func(st *state) bool { return st.told })
 }
 
 // waitToAnswer waits until there is something to send or the time is up. It reports false if the
@@ -94,7 +122,7 @@ func (s *Session) waitToAnswer(r *http.Request, timeout time.Duration) bool {
 func (s *Session) pollAnswer() []byte {
 	var messages [][]byte
 	var last ID
-	s.look(func(st *state) bool {
+	s.update(func(st *state) {
 		size := s.limits.MaxBody
 		for _, o := range st.queue {
 			size -= len(o.text)
@@ -104,7 +132,7 @@ func (s *Session) pollAnswer() []byte {
 			messages = append(messages, o.text)
 		}
 		last = st.last
-		return true
+		st.told = st.ended != nil
 	})
 	if !last.IsNull() {
 		messages = append(messages, Message{Kind: KindHeartbeat, ID: last}.append(nil))

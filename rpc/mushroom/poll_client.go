@@ -60,7 +60,13 @@ func (p *poller) send(ctx context.Context) {
 			p.sayGoodbye(ctx)
 			return
 		}
-		if _, err := p.exchange(ctx, joinArray(texts), p.opts.PostTimeout); err != nil {
+		_, err = p.exchange(ctx, joinArray(texts), p.opts.PostTimeout)
+		if errors.Is(err, ErrExpired) {
+			// The server may have closed the session, and may still have something for a poll.
+			_ = p.session.wait(ctx, func(s *state) bool { return s.ended != nil })
+			return
+		}
+		if err != nil {
 			p.session.end(fmt.Errorf("post: %w", err), false)
 			return
 		}

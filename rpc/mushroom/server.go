@@ -67,6 +67,7 @@ type Server struct {
 	// mu guards what follows. Nothing is called under it.
 	mu       sync.RWMutex
 	sessions map[string]*Session
+	leaving  map[string]*Session // over, and waiting for a last poll
 	down     bool
 }
 
@@ -79,7 +80,7 @@ func NewServer(opts *ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{settings: settings, opts: *opts, sessions: make(map[string]*Session)}
+	s := &Server{settings: settings, opts: *opts, sessions: make(map[string]*Session), leaving: make(map[string]*Session)}
 	if err := s.setTimes(); err != nil {
 		return nil, err
 	}
@@ -189,25 +190,35 @@ func (s *Server) register(session *Session) error {
 	return nil
 }
 
-// lookup finds a session that is not over.
+// lookup finds a session that is not over, or that waits for a last poll.
 func (s *Server) lookup(id string) *Session {
 	s.mu.RLock()
-	session := s.sessions[id]
-	s.mu.RUnlock()
-	if session == nil || session.Err() != nil {
-		return nil
+	defer s.mu.RUnlock()
+	if session := s.leaving[id]; session != nil {
+		return session
 	}
-	return session
+	return s.sessions[id]
 }
 
-// forget is the last thing in a session's life.
+// forget is the last thing in a session's life, after its carrier was closed.
 func (s *Server) forget(session *Session) {
 	defer s.running.Done()
+	linger := session.owesLastPoll()
 	s.mu.Lock()
 	delete(s.sessions, session.id)
+	linger = linger && !s.down
+	if linger {
+		s.leaving[session.id] = session
+	}
 	s.mu.Unlock()
 	if s.opts.Disconnect != nil {
 		s.opts.Disconnect(session)
+	}
+	if linger {
+		session.waitForLastPoll()
+		s.mu.Lock()
+		delete(s.leaving, session.id)
+		s.mu.Unlock()
 	}
 	session.finish()
 }

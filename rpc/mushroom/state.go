@@ -33,6 +33,7 @@ type state struct {
 	flush   bool                     // what is queued is still to be written
 	orphans map[int64]chan<- outcome // the requests that were pending at the end, to be told
 	closing bool                     // the carrier is being closed, or was
+	told    bool                     // a poll was answered with the end
 
 	// pump writes what is due to the carrier while pumping is set. It is nil before a carrier is there,
 	// and for poll, where others come and ask. finish is called at the end of a session without a pump.

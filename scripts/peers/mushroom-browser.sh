@@ -5,7 +5,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$root/.cache/peers/mushroom-browser
-package=$root/rpc/mushroom/testdata/browser/package.json
+package=$root/internal/mushroomdemo/testdata/browser/package.json
 
 if ! cmp -s "$package" "$dir/package.json"; then
 	rm -rf "$dir"

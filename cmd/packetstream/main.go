@@ -62,6 +62,7 @@ func newRootCommand() *cobra.Command {
 		newCompletionCommand(),
 	)
 	root.SetHelpCommand(newHelpCommand())
+	root.AddCommand(newMushroomCommand())
 	return root
 }
 

@@ -21,9 +21,10 @@ type Service struct {
 	// passes on; clients made for the original check that.
 	LoseData bool
 
-	auth   any
-	server *mushroom.Server
-	later  sync.WaitGroup // notifications that push_later put off
+	auth    any
+	server  *mushroom.Server
+	methods mushroom.Dispatcher
+	later   sync.WaitGroup // notifications that push_later put off
 
 	// mu guards what follows.
 	mu     sync.Mutex
@@ -39,11 +40,15 @@ func New(auth any, opts mushroom.ServerOptions) (*Service, *mushroom.Server, err
 	if err != nil {
 		return nil, nil, err
 	}
+	s.methods = methods
 	opts.Dispatcher = methods
 	opts.Authenticate, opts.Connect, opts.Disconnect = s.authenticate, s.connect, s.disconnect
 	s.server, err = mushroom.NewServer(&opts)
 	return s, s.server, err
 }
+
+// Dispatcher is what the service offers, for sessions that do not come by its server.
+func (s *Service) Dispatcher() mushroom.Dispatcher { return s.methods }
 
 func (s *Service) event(name string, detail any) {
 	s.mu.Lock()

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/packetstream/packetstream/rpc/mushroom"
+)
+
+// mushroomCall is what the flags of "mushroom call" say.
+type mushroomCall struct {
+	transports []string
+	auth       string
+	timeout    time.Duration
+	notify     bool
+	follow     bool
+	dryRun     bool
+}
+
+func newMushroomCallCommand() *cobra.Command {
+	var c mushroomCall
+	cmd := &cobra.Command{
+		Use:   "call URL [METHOD [DATA]] | call [METHOD [DATA]] -- COMMAND [ARG...]",
+		Short: "Call a method of a mushroom server, or follow its notifications",
+		Long: `Call a method of the server at URL, or of the command, with DATA, which is JSON ("-" reads it from standard
+input; without it, null), and print the answer as one line of JSON.
+
+With --follow, notifications are printed as they come, one JSON object a line with "method" and "data", until
+the session ends or the command is interrupted.
+
+The exit status is 0 if the call was answered, and 1 if it failed; why is said on standard error.`,
+		Example: `  packetstream mushroom call http://localhost:8080/ add '[1, 2]'
+  packetstream mushroom call http://localhost:8080/ --follow --transport poll
+  packetstream mushroom call echo '"hello"' -- packetstream mushroom serve --stdio`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			cmd.SetContext(ctx)
+			return c.run(cmd, args, cmd.ArgsLenAtDash())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&c.transports, "transport", nil, `transports to ask for, in order (default "ws,poll")`)
+	flags.StringVar(&c.auth, "auth", "", "JSON to authenticate with")
+	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
+	flags.BoolVar(&c.notify, "notify", false, "send a notification, which has no answer")
+	flags.BoolVar(&c.follow, "follow", false, "print notifications as they come")
+	flags.BoolVar(&c.dryRun, "dry-run", false, "print the command instead of running it")
+	return cmd
+}
+
+func (c *mushroomCall) run(cmd *cobra.Command, args []string, dash int) error {
+	var command []string
+	var url string
+	if dash >= 0 {
+		args, command = args[:dash], args[dash:]
+		if len(command) == 0 {
+			return errors.New("no command after --")
+		}
+	} else {
+		if len(args) == 0 {
+			return errors.New("no URL, and no command after --")
+		}
+		url, args = args[0], args[1:]
+	}
+	switch {
+	case len(args) > 2:
+		return fmt.Errorf("too many arguments: %q", args[2:])
+	case len(args) == 0 && !c.follow:
+		return errors.New("no method to call")
+	}
+	data, err := c.data(cmd, args)
+	if err != nil {
+		return err
+	}
+	if c.dryRun {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.Join(command, " "))
+		return err
+	}
+	session, err := c.open(cmd, url, command)
+	if err != nil {
+		return err
+	}
+	err = c.talk(cmd, session, args, data)
+	if closing := session.Close(); err == nil {
+		err = closing
+	}
+	<-session.Done()
+	return err
+}
+
+// data is the JSON to send.
+func (c *mushroomCall) data(cmd *cobra.Command, args []string) (json.RawMessage, error) {
+	if len(args) < 2 {
+		return nil, nil
+	}
+	text := []byte(args[1])
+	if args[1] == "-" {
+		var err error
+		if text, err = io.ReadAll(cmd.InOrStdin()); err != nil {
+			return nil, fmt.Errorf("data: %w", err)
+		}
+	}
+	if !json.Valid(text) {
+		return nil, fmt.Errorf(`data %.60q is no JSON; a text needs quotes: '"text"'`, text)
+	}
+	return text, nil
+}
+
+// open begins the session, with the server or with a command's standard input and output.
+func (c *mushroomCall) open(cmd *cobra.Command, url string, command []string) (*mushroom.Session, error) {
+	printer := &notificationPrinter{out: cmd.OutOrStdout(), quiet: !c.follow}
+	if command != nil {
+		pipes, err := startPipes(cmd.Context(), command, cmd.ErrOrStderr())
+		if err != nil {
+			return nil, err
+		}
+		return mushroom.NewStream(pipes, &mushroom.StreamOptions{Dispatcher: printer})
+	}
+	opts := &mushroom.DialOptions{Transports: c.transports, Dispatcher: printer}
+	if c.auth != "" {
+		if !json.Valid([]byte(c.auth)) {
+			return nil, fmt.Errorf("auth %.60q is no JSON", c.auth)
+		}
+		opts.Auth = json.RawMessage(c.auth)
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+	defer cancel()
+	return mushroom.Dial(ctx, url, opts)
+}
+
+func (c *mushroomCall) talk(cmd *cobra.Command, session *mushroom.Session, args []string, data json.RawMessage) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+	defer cancel()
+	switch {
+	case len(args) == 0:
+	case c.notify:
+		if err := session.Notify(args[0], data); err != nil {
+			return err
+		}
+		if err := session.Flush(ctx); err != nil {
+			return err
+		}
+	default:
+		answer, err := session.Request(ctx, args[0], data)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", answer); err != nil {
+			return err
+		}
+	}
+	if !c.follow {
+		return nil
+	}
+	select {
+	case <-session.Done():
+		return session.Err()
+	case <-cmd.Context().Done():
+		return nil
+	}
+}
+
+// notificationPrinter prints notifications and refuses requests.
+type notificationPrinter struct {
+	out   io.Writer
+	quiet bool
+}
+
+// Dispatch is called for one notification at a time.
+func (p *notificationPrinter) Dispatch(_ context.Context, r *mushroom.Request) (any, error) {
+	if r.Kind != mushroom.KindNotification {
+		return nil, &mushroom.MethodNotFoundError{Name: r.Method}
+	}
+	if p.quiet {
+		return nil, nil
+	}
+	return nil, json.NewEncoder(p.out).Encode(struct {
+		Method string          `json:"method"`
+		Data   json.RawMessage `json:"data"`
+	}{r.Method, r.Data})
+}
+
+// pipes are a command's standard output and input. Close ends both and waits for the command.
+type pipes struct {
+	io.Reader
+	io.WriteCloser
+	out  io.Closer
+	cmd  *exec.Cmd
+	once sync.Once
+	err  error
+}
+
+// patience is how long a command may take to end after its input did.
+const patience = 2 * time.Second
+
+func startPipes(ctx context.Context, command []string, stderr io.Writer) (*pipes, error) {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Stderr = stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	// Not StdoutPipe, which Wait closes while it may still be read.
+	out, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = theirs
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		in.Close()
+		out.Close()
+		return nil, err
+	}
+	return &pipes{Reader: out, WriteCloser: in, out: out, cmd: cmd}, nil
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() {
+		p.err = p.WriteCloser.Close()
+		impatient := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+		_ = p.cmd.Wait() // how a helper ends is its own affair
+		impatient.Stop()
+		p.out.Close()
+	})
+	return p.err
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package mushroom_test
+
+const underRace = false

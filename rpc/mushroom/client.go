@@ -88,7 +88,7 @@ func (c *client) setDefaults() error {
 		normal time.Duration
 	}{
 		{"PollWait", &c.opts.PollWait, defaultPollWait},
-		{"PostTimeout", &c.opts.PostTimeout, postTimeout},
+		{"PostTimeout", &c.opts.PostTimeout, defaultPostTimeout},
 		{"RetryTimeout", &c.opts.RetryTimeout, defaultRetryTimeout},
 	} {
 		if *t.value == 0 {
@@ -158,7 +158,7 @@ func (c *client) start(ctx context.Context, rawURL string) (*Session, error) {
 
 // startSocket opens the session's websocket.
 func (c *client) startSocket(ctx context.Context, session *Session, address string) error {
-	w := &socket{code: websocket.StatusNormalClosure}
+	w := &socket{code: websocket.StatusNormalClosure, times: &c.times}
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { w.net = info.Conn }}
 	conn, response, err := websocket.Dial(httptrace.WithClientTrace(ctx, trace), address,
 		&websocket.DialOptions{HTTPClient: c.http, HTTPHeader: c.opts.Header})

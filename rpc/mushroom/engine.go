@@ -36,7 +36,7 @@ type settings struct {
 	log            *slog.Logger
 	requestTimeout time.Duration
 	limits         Limits
-	pollGrace      time.Duration
+	times          times
 }
 
 func newSettings(d Dispatcher, log *slog.Logger, requestTimeout time.Duration, limits Limits) (*settings, error) {
@@ -53,7 +53,7 @@ func newSettings(d Dispatcher, log *slog.Logger, requestTimeout time.Duration, l
 	if requestTimeout < 0 {
 		return nil, fmt.Errorf("mushroom: request timeout %v is negative", requestTimeout)
 	}
-	return &settings{dispatcher: d, log: log, requestTimeout: requestTimeout, limits: limits, pollGrace: pollGrace}, nil
+	return &settings{dispatcher: d, log: log, requestTimeout: requestTimeout, limits: limits, times: normalTimes}, nil
 }
 
 func (e *Engine) init(s *settings, session *Session) {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -205,7 +206,7 @@ func (s *Server) sessionURL(r *http.Request, session *Session) string {
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
 	control := http.NewResponseController(w)
 	// A server without deadlines has its own ways against slow clients.
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = control.SetReadDeadline(time.Now().Add(s.times.body))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.limits.MaxBody)))
 	_ = control.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
@@ -240,9 +241,14 @@ func writeJSON(w http.ResponseWriter, v any) {
 	write(w, http.StatusOK, "application/json", text)
 }
 
+// write answers within a time, and leaves no deadline behind for what else is served on the connection.
 func write(w http.ResponseWriter, status int, contentType string, body []byte) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(normalTimes.write))
 	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that is gone comes back or does not
+	_ = control.Flush()
+	_ = control.SetWriteDeadline(time.Time{})
 }

@@ -36,38 +36,48 @@ type Limits struct {
 	MaxSessions int
 }
 
-// Times that are not worth an option. Each bounds how long a peer can hold a goroutine.
-const (
-	// writeTimeout is for one write to a websocket, and for one poll answer: a peer that takes nothing
+// times are those that are not worth an option. Each bounds how long a peer can hold a goroutine.
+type times struct {
+	// write is for one write to a websocket or stream, and for one poll answer: a peer that takes nothing
 	// for so long is gone.
-	writeTimeout = 30 * time.Second
-	// bodyTimeout is for reading one HTTP request body.
-	bodyTimeout = 30 * time.Second
-	// closeTimeout is how long Close waits for what was queued to be written.
-	closeTimeout = 5 * time.Second
+	write time.Duration
+	// body is for reading one HTTP request body.
+	body time.Duration
+	// close is how long Close waits for what was queued to be written.
+	close time.Duration
 	// closeGrace is how long a closed websocket waits for the peer's close frame. The original does not
 	// wait at all.
-	closeGrace = 250 * time.Millisecond
-	// lastPollTimeout is how long a poll session that the server closed waits for one more poll, to hand
-	// over what was sent. It covers a client that is between two polls.
-	lastPollTimeout = 5 * time.Second
-	// drainTimeout is how long notifications that were taken before a session's end may run on with a
-	// live context.
-	drainTimeout = 5 * time.Second
-	// pingTimeout is how long a websocket may take to answer a ping.
-	pingTimeout = 15 * time.Second
-	// postTimeout is for one POST of the client that does not wait for anything.
-	postTimeout = 15 * time.Second
-	// pollGrace is how long a poll that has something to answer waits for handlers at work, so that
-	// what they send in one burst leaves in one answer.
-	pollGrace = 5 * time.Millisecond
-)
+	closeGrace time.Duration
+	// lastPoll is how long a poll session that the server closed waits for one more poll, to hand over
+	// what was sent. It covers a client that is between two polls.
+	lastPoll time.Duration
+	// drain is how long notifications that were taken before a session's end may run on with a live
+	// context.
+	drain time.Duration
+	// ping is how long a websocket may take to answer a ping.
+	ping time.Duration
+	// pollGrace is how long a poll that has something to answer waits for handlers at work, so that what
+	// they send in one burst leaves in one answer.
+	pollGrace time.Duration
+}
+
+var normalTimes = times{
+	write:      30 * time.Second,
+	body:       30 * time.Second,
+	close:      5 * time.Second,
+	closeGrace: 250 * time.Millisecond,
+	lastPoll:   5 * time.Second,
+	drain:      5 * time.Second,
+	ping:       15 * time.Second,
+	pollGrace:  5 * time.Millisecond,
+}
 
 // Defaults of the options that are times.
 const (
 	defaultPollTimeout    = 40 * time.Second
 	defaultSessionTimeout = 90 * time.Second
 	defaultPingInterval   = 45 * time.Second
+	defaultPostTimeout    = 15 * time.Second
 	defaultRetryTimeout   = 60 * time.Second
 	defaultPollWait       = defaultPollTimeout + 20*time.Second
 )

@@ -79,7 +79,7 @@ func (s *Session) owesLastPoll() (owes bool) {
 
 // waitForLastPoll keeps a closed session for a client that is between two polls.
 func (s *Session) waitForLastPoll() {
-	ctx, cancel := context.WithTimeout(context.Background(), lastPollTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.times.lastPoll)
 	defer cancel()
 	// A client that does not come in time finds the session gone, which says the same.
 	_ = s.wait(ctx, func(st *state) bool { return st.told })
@@ -101,7 +101,7 @@ func (s *Session) waitToAnswer(r *http.Request, timeout time.Duration) bool {
 			return true
 		}
 		if some && grace == nil {
-			burst := time.NewTimer(s.pollGrace)
+			burst := time.NewTimer(s.times.pollGrace)
 			defer burst.Stop()
 			grace = burst.C
 		}

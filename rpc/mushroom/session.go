@@ -66,7 +66,7 @@ func (s *Session) Err() (err error) {
 // error.
 func (s *Session) Close() error {
 	s.end(ErrClosed, true)
-	timer := time.NewTimer(closeTimeout)
+	timer := time.NewTimer(s.times.close)
 	defer timer.Stop()
 	select {
 	case <-s.closed:
@@ -76,14 +76,14 @@ func (s *Session) Close() error {
 	if abort := s.abort.Load(); abort != nil {
 		(*abort)()
 	}
-	return fmt.Errorf("mushroom: close: what was queued could not be written within %v", closeTimeout)
+	return fmt.Errorf("mushroom: close: what was queued could not be written within %v", s.times.close)
 }
 
 // finish sees an ended session out, after its carrier was closed: it lets notifications that were taken
 // come to their end, cancels all other handlers and waits for them.
 func (s *Session) finish() {
 	s.presence.gone()
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.times.drain)
 	defer cancel()
 	// When time is up, the notifications still at work are cancelled like the rest.
 	_ = s.wait(ctx, func(st *state) bool { return st.notices == 0 })

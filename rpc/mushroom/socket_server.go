@@ -56,7 +56,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (*socket, error)
 	if err != nil {
 		return nil, err
 	}
-	return &socket{conn: conn, net: hijack.conn, code: websocket.StatusNoStatusRcvd}, nil
+	return &socket{conn: conn, net: hijack.conn, code: websocket.StatusNoStatusRcvd, times: &s.times}, nil
 }
 
 // hijackWatcher remembers the connection that a hijacker gets.

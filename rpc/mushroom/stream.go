@@ -35,7 +35,7 @@ func NewStream(rw io.ReadWriteCloser, opts *StreamOptions) (*Session, error) {
 		return nil, err
 	}
 	s := newSession(settings, "", TransportStream, goodbyeWritten)
-	c := &lines{rw: rw, in: bufio.NewReader(rw), limit: settings.limits.MaxMessage}
+	c := &lines{rw: rw, in: bufio.NewReader(rw), limit: settings.limits.MaxMessage, timeout: settings.times.write}
 	s.attach(c)
 	// This goroutine receives and then finishes the session. Close, or the stream's end, stops it; Done
 	// tells.
@@ -48,10 +48,11 @@ func NewStream(rw io.ReadWriteCloser, opts *StreamOptions) (*Session, error) {
 
 // lines is the carrier of a stream.
 type lines struct {
-	rw    io.ReadWriteCloser
-	in    *bufio.Reader
-	limit int
-	once  sync.Once
+	rw      io.ReadWriteCloser
+	in      *bufio.Reader
+	limit   int
+	timeout time.Duration // of one write
+	once    sync.Once
 }
 
 func (l *lines) read() ([]byte, error) {
@@ -89,7 +90,7 @@ func (l *lines) readLine() (line []byte, err error) {
 func (l *lines) write(frames [][]byte) error {
 	// A pipe without deadlines waits for its reader as long as the session lives; Close aborts it.
 	if d, ok := l.rw.(interface{ SetWriteDeadline(time.Time) error }); ok {
-		_ = d.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_ = d.SetWriteDeadline(time.Now().Add(l.timeout))
 	}
 	var text []byte
 	for _, frame := range frames {

@@ -18,7 +18,8 @@ type socket struct {
 	net net.Conn
 	// code is what an orderly close says. The original's server says nothing, which is
 	// websocket.StatusNoStatusRcvd.
-	code websocket.StatusCode
+	code  websocket.StatusCode
+	times *times
 }
 
 func (w *socket) read() ([]byte, error) {
@@ -33,10 +34,10 @@ func (w *socket) read() ([]byte, error) {
 func (w *socket) write(frames [][]byte) error {
 	ctx := context.Background()
 	if w.net != nil {
-		_ = w.net.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_ = w.net.SetWriteDeadline(time.Now().Add(w.times.write))
 	} else {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, writeTimeout)
+		ctx, cancel = context.WithTimeout(ctx, w.times.write)
 		defer cancel()
 	}
 	for _, frame := range frames {
@@ -50,7 +51,7 @@ func (w *socket) write(frames [][]byte) error {
 // close sends a close frame and waits a little for the peer's.
 func (w *socket) close() {
 	if w.net != nil {
-		_ = w.net.SetDeadline(time.Now().Add(closeGrace))
+		_ = w.net.SetDeadline(time.Now().Add(w.times.closeGrace))
 	}
 	// Its error says how the peer took it, which changes nothing.
 	_ = w.conn.Close(w.code, "")
@@ -71,7 +72,7 @@ func (s *Session) keepAlive(w *socket, interval time.Duration) {
 			return
 		}
 		defer s.tasks.Done()
-		ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), s.times.ping)
 		defer cancel()
 		if err := w.conn.Ping(ctx); err != nil {
 			s.end(err, false)

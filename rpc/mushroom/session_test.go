@@ -1,0 +1,508 @@
+package mushroom_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/rpc/mushroom"
+)
+
+// pair is two sessions over one stream.
+func pair(t *testing.T, a, b *mushroom.StreamOptions) (*mushroom.Session, *mushroom.Session) {
+	t.Helper()
+	left, right := net.Pipe()
+	one, err := mushroom.NewStream(left, a)
+	require.NoError(t, err)
+	two, err := mushroom.NewStream(right, b)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		closeSession(t, one)
+		closeSession(t, two)
+	})
+	return one, two
+}
+
+func serving(f mushroom.HandlerFunc) *mushroom.StreamOptions {
+	return &mushroom.StreamOptions{Dispatcher: f}
+}
+
+// bare is a session whose peer is the test itself, line by line.
+func bare(t *testing.T, opts *mushroom.StreamOptions) (s *mushroom.Session, peer net.Conn, lines *bufio.Scanner) {
+	t.Helper()
+	left, right := net.Pipe()
+	s, err := mushroom.NewStream(left, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		right.Close()
+		_ = s.Close()
+		<-s.Done()
+	})
+	require.NoError(t, right.SetDeadline(time.Now().Add(30*time.Second)))
+	lines = bufio.NewScanner(right)
+	lines.Buffer(nil, 1<<22)
+	return s, right, lines
+}
+
+func tell(t *testing.T, peer io.Writer, lines ...string) {
+	t.Helper()
+	_, err := io.WriteString(peer, strings.Join(lines, "\n")+"\n")
+	require.NoError(t, err)
+}
+
+func hear(t *testing.T, lines *bufio.Scanner, want ...string) {
+	t.Helper()
+	for _, line := range want {
+		require.True(t, lines.Scan(), "want %s: %v", line, lines.Err())
+		require.JSONEq(t, line, lines.Text())
+	}
+}
+
+func TestStreamCallsBothWays(t *testing.T) {
+	ctx := testContext(t)
+	echo := serving(func(_ context.Context, r *mushroom.Request) (any, error) { return r.Data, nil })
+	a, b := pair(t, echo, echo)
+	assert.Equal(t, "stream", a.Transport())
+	assert.Empty(t, a.ID())
+	var all sync.WaitGroup
+	for _, s := range []*mushroom.Session{a, b} {
+		for n := range 200 {
+			all.Go(func() {
+				got, err := mushroom.Call[int](ctx, s, "m", n)
+				assert.NoError(t, err)
+				assert.Equal(t, n, got)
+			})
+		}
+	}
+	all.Wait()
+	require.NoError(t, a.Flush(ctx))
+	require.NoError(t, b.Flush(ctx))
+}
+
+func TestNotificationsKeepTheirOrder(t *testing.T) {
+	ctx := testContext(t)
+	var got []string // only one notification's handler runs at a time, and requests come after it
+	a, _ := pair(t, nil, serving(func(_ context.Context, r *mushroom.Request) (any, error) {
+		if r.Kind == mushroom.KindRequest {
+			return got, nil
+		}
+		got = append(got, r.Method)
+		return nil, nil
+	}))
+	var want []string
+	for n := range 300 {
+		want = append(want, fmt.Sprint(n))
+		require.NoError(t, a.Notify(fmt.Sprint(n), nil))
+	}
+	seen, err := mushroom.Call[[]string](ctx, a, "all", nil)
+	require.NoError(t, err)
+	assert.Equal(t, want, seen)
+}
+
+// TestHandlersThatWaitForThePeerLetOthersRun: both ends call back from a notification's handler, which
+// would wait for ever if it kept its turn.
+func TestHandlersThatWaitForThePeerLetOthersRun(t *testing.T) {
+	ctx := testContext(t)
+	done := make(chan error, 1)
+	back := func(ctx context.Context, r *mushroom.Request) (any, error) {
+		var depth int
+		if err := r.Decode(&depth); err != nil || depth == 0 {
+			return depth, err
+		}
+		_, err := r.Session.Request(ctx, "deeper", depth-1)
+		if r.Kind == mushroom.KindNotification {
+			done <- err
+		}
+		return depth, err
+	}
+	opts := serving(back)
+	opts.Limits.MaxHandlers = 1
+	a, _ := pair(t, opts, opts)
+	require.NoError(t, a.Notify("start", 50))
+	select {
+	case err := <-done:
+		assert.NoError(t, err)
+	case <-ctx.Done():
+		require.NoError(t, ctx.Err())
+	}
+}
+
+func TestHandlerErrors(t *testing.T) {
+	ctx := testContext(t)
+	a, _ := pair(t, nil, serving(func(_ context.Context, r *mushroom.Request) (any, error) {
+		switch r.Method {
+		case "rpc":
+			return nil, fmt.Errorf("wrapped: %w", &mushroom.RPCError{Data: []int{1}})
+		case "request":
+			return nil, &mushroom.RequestError{Method: "x", Data: json.RawMessage(`{"kept":1}`)}
+		case "missing":
+			return nil, &mushroom.MethodNotFoundError{Name: "other"}
+		case "plain":
+			return nil, errors.New("a secret")
+		case "panic":
+			panic("a secret")
+		case "no JSON":
+			return make(chan int), nil
+		case "no JSON in an error":
+			return nil, &mushroom.RPCError{Data: make(chan int)}
+		case "bad message":
+			return mushroom.Message{Kind: mushroom.KindResponse, Data: json.RawMessage("{")}, nil
+		case "too large":
+			return strings.Repeat("x", 2<<20), nil
+		}
+		return "fine", nil
+	}))
+	for method, want := range map[string]string{
+		"rpc": `[1]`, "request": `{"kept":1}`, "missing": `"other"`,
+		"plain": `"Internal server error"`, "panic": `"Internal server error"`,
+		"no JSON": `"Internal server error"`, "no JSON in an error": `"Internal server error"`,
+		"bad message": `"Internal server error"`, "too large": `"Internal server error"`,
+	} {
+		_, err := a.Request(ctx, method, nil)
+		var failed *mushroom.RequestError
+		require.ErrorAs(t, err, &failed, method)
+		assert.Equal(t, method, failed.Method)
+		assert.JSONEq(t, want, string(failed.Data), method)
+		assert.Contains(t, err.Error(), want)
+	}
+	got, err := a.Request(ctx, "fine", nil)
+	require.NoError(t, err)
+	assert.Equal(t, `"fine"`, string(got))
+
+	_, err = mushroom.Call[int](ctx, a, "fine", nil)
+	assert.ErrorContains(t, err, `answer to "fine"`)
+	_, err = mushroom.Call[int](ctx, a, "plain", nil)
+	assert.ErrorContains(t, err, "Internal server error")
+}
+
+func TestSendRefuses(t *testing.T) {
+	ctx := testContext(t)
+	a, _ := pair(t, nil, nil)
+	_, err := a.Request(ctx, "m", make(chan int))
+	assert.ErrorContains(t, err, "unsupported type")
+	assert.ErrorContains(t, a.Notify("m", make(chan int)), "unsupported type")
+	assert.ErrorIs(t, a.Notify("m", strings.Repeat("x", 1<<20)), mushroom.ErrTooLarge)
+	assert.ErrorContains(t, a.Send(mushroom.Message{Kind: mushroom.KindHeartbeat}), "sent by the session itself")
+	assert.Error(t, a.Send(mushroom.Message{Kind: mushroom.KindNotification, Data: json.RawMessage("[")}))
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = a.Request(ended, "m", nil)
+	assert.Equal(t, context.Canceled, err)
+	assert.NoError(t, a.Err(), "none of this ends the session")
+}
+
+func TestSendUnderAnID(t *testing.T) {
+	s, peer, lines := bare(t, nil)
+	first := s.NextMessageID()
+	require.NoError(t, s.Send(mushroom.Message{Kind: mushroom.KindNotification, ID: mushroom.IntID(first), Method: "a"}))
+	hear(t, lines, `[1,0,"a",null]`)
+	reserved := s.NextMessageID()
+	require.NoError(t, s.Send(mushroom.Message{Kind: mushroom.KindError, RequestID: mushroom.IntID(7), Data: json.RawMessage("5")}))
+	hear(t, lines, `[4,2,7,5]`)
+	err := s.Send(mushroom.Message{Kind: mushroom.KindNotification, ID: mushroom.IntID(reserved), Method: "late"})
+	assert.ErrorContains(t, err, "message id 1 is not above 2")
+	require.NoError(t, s.Send(mushroom.Message{Kind: mushroom.KindNotification, ID: mushroom.IntID(10), Method: "b"}))
+	require.NoError(t, s.Notify("c", nil))
+	hear(t, lines, `[1,10,"b",null]`, `[1,11,"c",null]`)
+	assert.Equal(t, []int64{0, 2, 10, 11}, s.Unacknowledged())
+	tell(t, peer, `[0,2.5]`)
+	eventually(t, func() bool { return len(s.Unacknowledged()) == 2 }, "acknowledged")
+}
+
+func TestRequestGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, peer, lines := bare(t, &mushroom.StreamOptions{RequestTimeout: time.Minute})
+		go func() {
+			for lines.Scan() { // net.Pipe needs a reader
+			}
+		}()
+		require.NoError(t, peer.SetDeadline(time.Time{}))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := s.Request(ctx, "m", nil)
+		assert.Equal(t, context.DeadlineExceeded, err)
+		start := time.Now()
+		_, err = s.Request(t.Context(), "m", nil)
+		assert.ErrorIs(t, err, mushroom.ErrRequestTimeout)
+		assert.Equal(t, time.Minute, time.Since(start))
+		assert.Zero(t, mushroom.Pending(s), "nothing is left behind")
+		// The late answers are taken and dropped.
+		tell(t, peer, `[3,0,0,"late"]`, `[3,1,1,"late"]`, `[3,2,null,"lost"]`, `[3,3,"a","lost"]`, `[0,1]`)
+		require.NoError(t, s.Flush(t.Context()))
+		assert.NoError(t, s.Err())
+	})
+}
+
+func TestPendingRequestsFailAtTheEnd(t *testing.T) {
+	s, peer, lines := bare(t, nil)
+	errs := make(chan error, 3)
+	for range 3 {
+		go func() {
+			_, err := s.Request(context.Background(), "m", nil)
+			errs <- err
+		}()
+	}
+	for range 3 {
+		require.True(t, lines.Scan())
+	}
+	tell(t, peer, `[-1]`)
+	for range 3 {
+		err := <-errs
+		assert.ErrorIs(t, err, mushroom.ErrSessionEnded)
+		assert.ErrorIs(t, err, mushroom.ErrDisconnected)
+		assert.Same(t, s.Err(), err, "one value for everybody")
+	}
+	<-s.Done()
+	_, err := s.Request(testContext(t), "m", nil)
+	assert.Same(t, s.Err(), err)
+	assert.ErrorIs(t, s.Flush(testContext(t)), mushroom.ErrDisconnected)
+}
+
+func TestTooManyRequests(t *testing.T) {
+	s, _, lines := bare(t, &mushroom.StreamOptions{Limits: mushroom.Limits{MaxPending: 1}})
+	ctx, cancel := context.WithCancel(testContext(t))
+	first := make(chan error)
+	go func() {
+		_, err := s.Request(ctx, "m", nil)
+		first <- err
+	}()
+	require.True(t, lines.Scan())
+	_, err := s.Request(ctx, "m", nil)
+	assert.ErrorIs(t, err, mushroom.ErrTooManyRequests)
+	cancel()
+	assert.Equal(t, context.Canceled, <-first)
+}
+
+func TestPeerThatDoesNotAcknowledge(t *testing.T) {
+	for name, limits := range map[string]mushroom.Limits{
+		"messages": {MaxUnacked: 10}, "bytes": {MaxUnackedBytes: 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, lines := bare(t, &mushroom.StreamOptions{Limits: limits})
+			read := make(chan struct{})
+			go func() {
+				defer close(read)
+				for lines.Scan() {
+				}
+			}()
+			var err error
+			for n := 0; err == nil && n < 1000; n++ {
+				err = s.Notify("m", n)
+			}
+			assert.ErrorIs(t, err, mushroom.ErrUnacknowledged)
+			<-s.Done()
+			<-read
+			assert.Same(t, err, s.Err())
+		})
+	}
+}
+
+func TestDuplicatesAndGaps(t *testing.T) {
+	got := make(chan string, 10)
+	_, peer, lines := bare(t, serving(func(_ context.Context, r *mushroom.Request) (any, error) {
+		got <- r.Method
+		return nil, nil
+	}))
+	for _, step := range []struct{ say, hear string }{
+		{`[1,5,"first"]`, `[0,5]`}, {`[1,5,"same"]`, `[0,5]`}, {`[1,4,"late"]`, `[0,5]`},
+		{`[1,5.5,"float"]`, `[0,5.5]`}, {``, ``}, {`[1,9,"gap"]`, `[0,9]`},
+	} {
+		tell(t, peer, step.say)
+		if step.hear != "" {
+			hear(t, lines, step.hear)
+		}
+	}
+	assert.Equal(t, []string{"first", "float", "gap"}, []string{<-got, <-got, <-got})
+	assert.Empty(t, got)
+}
+
+func TestTextIDs(t *testing.T) {
+	got := make(chan string, 10)
+	s, peer, lines := bare(t, serving(func(_ context.Context, r *mushroom.Request) (any, error) {
+		got <- r.Method
+		return nil, nil
+	}))
+	tell(t, peer, `[1,"a","first"]`)
+	hear(t, lines, `[0,"a"]`)
+	tell(t, peer, `[1,"b","second"]`)
+	hear(t, lines, `[0,"b"]`)
+	tell(t, peer, `[1,"a","old"]`)
+	hear(t, lines, `[0,"b"]`)
+	assert.Equal(t, []string{"first", "second"}, []string{<-got, <-got})
+	tell(t, peer, `[1,0,"a number"]`)
+	<-s.Done()
+	assert.ErrorIs(t, s.Err(), mushroom.ErrBadMessage)
+}
+
+func TestStreamRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		say  string
+		want error
+	}{
+		"no JSON":           {"{\n", mushroom.ErrBadMessage},
+		"bad message":       {"[9]\n", mushroom.ErrBadMessage},
+		"long line":         {"[1,0,\"" + strings.Repeat("x", 200) + "\"]\n", mushroom.ErrBadMessage},
+		"line without end":  {strings.Repeat("[", 8192), mushroom.ErrBadMessage},
+		"too deep":          {"[1,0,\"m\",[[[[[[]]]]]]]\n", mushroom.ErrBadMessage},
+		"text acknowledged": {"[0,\"a\"]\n", mushroom.ErrBadMessage},
+		"end inside a line": {"[1,0", io.ErrUnexpectedEOF},
+		"end":               {"", mushroom.ErrDisconnected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, peer, lines := bare(t, &mushroom.StreamOptions{Limits: mushroom.Limits{MaxMessage: 150, MaxDepth: 5}})
+			go func() {
+				for lines.Scan() {
+				}
+			}()
+			require.NoError(t, s.Notify("m", nil)) // so that there is something to acknowledge
+			_, _ = io.WriteString(peer, c.say)     // the other end may close before it has read all
+			if !errors.Is(c.want, mushroom.ErrBadMessage) {
+				peer.Close()
+			}
+			<-s.Done()
+			assert.ErrorIs(t, s.Err(), c.want)
+			assert.ErrorIs(t, s.Err(), mushroom.ErrSessionEnded)
+		})
+	}
+}
+
+// TestReadingPausesWhileHandlersAreBehind: nothing is lost, and no more than the limit is held.
+func TestReadingPausesWhileHandlersAreBehind(t *testing.T) {
+	open := make(chan struct{})
+	got := make(chan string, 1000)
+	s, peer, lines := bare(t, &mushroom.StreamOptions{
+		Limits: mushroom.Limits{MaxInbox: 10},
+		Dispatcher: mushroom.HandlerFunc(func(_ context.Context, r *mushroom.Request) (any, error) {
+			<-open
+			got <- r.Method
+			return nil, nil
+		}),
+	})
+	go func() {
+		for lines.Scan() {
+		}
+	}()
+	wrote := make(chan error, 1)
+	go func() {
+		for n := range 200 {
+			if _, err := fmt.Fprintf(peer, "[1,%d,\"%d\"]\n", n, n); err != nil {
+				wrote <- err
+				return
+			}
+		}
+		wrote <- nil
+	}()
+	eventually(t, func() bool { return mushroom.Crowd(s) == 10 }, "full")
+	close(open)
+	require.NoError(t, <-wrote)
+	for n := range 200 {
+		require.Equal(t, fmt.Sprint(n), <-got)
+	}
+}
+
+func TestCloseFromAHandler(t *testing.T) {
+	a, b := pair(t, nil, serving(func(_ context.Context, r *mushroom.Request) (any, error) {
+		return nil, r.Session.Close()
+	}))
+	_, err := a.Request(testContext(t), "m", nil)
+	assert.ErrorIs(t, err, mushroom.ErrDisconnected)
+	<-b.Done()
+	assert.ErrorIs(t, b.Err(), mushroom.ErrClosed)
+	assert.NoError(t, b.Close(), "again")
+}
+
+// TestCloseLosesNothing: what was sent before Close arrives, and its handlers run with a live context.
+func TestCloseLosesNothing(t *testing.T) {
+	var got []string
+	a, b := pair(t, nil, serving(func(ctx context.Context, r *mushroom.Request) (any, error) {
+		got = append(got, r.Method)
+		return nil, ctx.Err()
+	}))
+	for n := range 500 {
+		require.NoError(t, a.Notify(fmt.Sprint(n), nil))
+	}
+	require.NoError(t, a.Close())
+	<-b.Done()
+	assert.Len(t, got, 500)
+}
+
+func TestHandlersAreCancelledAtTheEnd(t *testing.T) {
+	started, ended := make(chan struct{}), make(chan error, 1)
+	a, b := pair(t, nil, serving(func(ctx context.Context, _ *mushroom.Request) (any, error) {
+		close(started)
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return nil, nil
+	}))
+	go func() { _, _ = a.Request(context.Background(), "m", nil) }()
+	<-started
+	require.NoError(t, a.Close())
+	assert.Same(t, <-ended, b.Err())
+}
+
+// TestNotificationsHaveATimeToEnd: a notification's handler that does not return is cancelled in the end.
+func TestNotificationsHaveATimeToEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		started := make(chan struct{})
+		a, b := pair(t, nil, serving(func(ctx context.Context, _ *mushroom.Request) (any, error) {
+			close(started)
+			<-ctx.Done()
+			return nil, nil
+		}))
+		require.NoError(t, a.Notify("m", nil))
+		<-started
+		start := time.Now()
+		require.NoError(t, a.Close())
+		<-b.Done()
+		assert.Equal(t, 5*time.Second, time.Since(start))
+	})
+}
+
+// TestCloseIsBounded: a peer that reads nothing cannot hold Close up.
+func TestCloseIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := bare(t, nil)
+		require.NoError(t, s.Notify("m", nil))
+		start := time.Now()
+		assert.ErrorContains(t, s.Close(), "could not be written")
+		assert.Equal(t, 5*time.Second, time.Since(start))
+		<-s.Done()
+	})
+}
+
+// TestPeerThatReadsNothing ends the session when a write takes too long.
+func TestPeerThatReadsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, peer, _ := bare(t, nil)
+		require.NoError(t, peer.SetDeadline(time.Time{}))
+		start := time.Now()
+		require.NoError(t, s.Notify("m", nil))
+		<-s.Done()
+		assert.Equal(t, 30*time.Second, time.Since(start))
+		assert.ErrorContains(t, s.Err(), "write")
+	})
+}
+
+func TestStreamOptionsAreChecked(t *testing.T) {
+	left, right := net.Pipe()
+	defer left.Close()
+	defer right.Close()
+	_, err := mushroom.NewStream(left, &mushroom.StreamOptions{Limits: mushroom.Limits{MaxDepth: 10_001}})
+	assert.ErrorContains(t, err, "MaxDepth is 10001, want 1 to 10000")
+	_, err = mushroom.NewStream(left, &mushroom.StreamOptions{Limits: mushroom.Limits{MaxInbox: -1}})
+	assert.ErrorContains(t, err, "MaxInbox")
+	_, err = mushroom.NewStream(left, &mushroom.StreamOptions{RequestTimeout: -1})
+	assert.ErrorContains(t, err, "negative")
+}

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+
+	"github.com/coder/websocket"
 )
 
 // carrier moves whole messages: a websocket, or lines of a stream.
@@ -43,7 +46,7 @@ func (s *Session) pumpTo(c carrier) {
 			return
 		}
 		if err := c.write(frames); err != nil {
-			s.end(fmt.Errorf("write: %w", err), false)
+			s.end(lost(fmt.Errorf("write: %w", err)), false)
 			s.update(func(st *state) { st.flush = false })
 		}
 	}
@@ -67,11 +70,8 @@ func (s *Session) receiveOne(c carrier) error {
 		return nil
 	}
 	data, err := c.read()
-	if errors.Is(err, io.EOF) {
-		return ErrDisconnected
-	}
 	if err != nil {
-		return err
+		return lost(err)
 	}
 	m, err := parseMessage(data, s.limits.MaxDepth)
 	if err != nil {
@@ -81,4 +81,18 @@ func (s *Session) receiveOne(c carrier) error {
 		return err
 	}
 	return s.Err()
+}
+
+// lost is the end of a session whose carrier failed with err. Whether the reader or the writer notices
+// first that the peer is gone is chance, so it is one condition.
+func lost(err error) error {
+	for _, ours := range []error{ErrBadMessage, ErrDisconnected, os.ErrDeadlineExceeded, websocket.ErrMessageTooBig} {
+		if errors.Is(err, ours) {
+			return err
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return ErrDisconnected
+	}
+	return fmt.Errorf("%w: %w", ErrDisconnected, err)
 }

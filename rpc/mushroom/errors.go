@@ -28,7 +28,7 @@ var (
 	ErrSessionEnded = errors.New("mushroom: session ended")
 	// ErrClosed means that this end closed the session.
 	ErrClosed = errors.New("closed by this end")
-	// ErrDisconnected means that the peer ended the session.
+	// ErrDisconnected means that the peer ended the session, or that its connection broke.
 	ErrDisconnected = errors.New("disconnected by the peer")
 	// ErrUnacknowledged means that the peer left more unacknowledged than the limits allow.
 	ErrUnacknowledged = errors.New("too much is not acknowledged by the peer")

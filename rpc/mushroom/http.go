@@ -138,17 +138,25 @@ func (s *Server) serveBootstrap(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusServiceUnavailable)
 		return
 	}
-	if s.opts.Connect != nil {
-		s.opts.Connect(session)
-	}
+	s.connect(session)
+	writeJSON(w, welcome{session.transport, s.sessionURL(r, session)})
+}
+
+// connect starts the wait for the client and tells Connect.
+func (s *Server) connect(session *Session) {
+	connected := make(chan struct{})
+	defer close(connected)
 	session.update(func(st *state) {
 		st.finish = func() {
 			close(session.closed)
+			<-connected // Disconnect comes after Connect, even if that closes the session
 			s.forget(session)
 		}
 	})
 	session.presence.expect(s.opts.SessionTimeout, func() { session.end(ErrExpired, false) })
-	writeJSON(w, welcome{session.transport, s.sessionURL(r, session)})
+	if s.opts.Connect != nil {
+		s.opts.Connect(session)
+	}
 }
 
 // decodeBootstrap returns the names in the list of transports. A text in its place is a list of its

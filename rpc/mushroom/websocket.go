@@ -2,8 +2,6 @@ package mushroom
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"time"
 
@@ -24,10 +22,6 @@ type socket struct {
 
 func (w *socket) read() ([]byte, error) {
 	_, data, err := w.conn.Read(context.Background())
-	var closed websocket.CloseError
-	if errors.As(err, &closed) {
-		return nil, fmt.Errorf("%w: %w", ErrDisconnected, err)
-	}
 	return data, err
 }
 
@@ -75,7 +69,7 @@ func (s *Session) keepAlive(w *socket, interval time.Duration) {
 		ctx, cancel := context.WithTimeout(context.Background(), s.times.ping)
 		defer cancel()
 		if err := w.conn.Ping(ctx); err != nil {
-			s.end(err, false)
+			s.end(lost(err), false)
 			return
 		}
 		s.keepAlive(w, interval)

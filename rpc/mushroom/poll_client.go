@@ -70,7 +70,8 @@ func (p *poller) send(ctx context.Context) {
 			p.session.end(fmt.Errorf("post: %w", err), false)
 			return
 		}
-		p.session.update(func(s *state) { s.handed = max(s.handed, last) })
+		// A POST that succeeded says as much as a heartbeat, which may only come with the end of a poll.
+		p.session.update(func(s *state) { _ = s.acknowledge(IntID(last)) }) // our own ids have an order
 	}
 }
 

@@ -92,6 +92,7 @@ export class Client extends EventTarget {
       this.#carrier = new Carrier(welcome.url, this.#options, {
         take: (list) => this.#take(list),
         unacked: () => this.#unacked,
+        acknowledge: (last) => this.#acknowledge(last),
         last: () => this.#last,
         end: (reason) => this.#end(reason),
         retrying: (error) => this.#retrying(error),
@@ -313,7 +314,6 @@ class Socket {
  */
 class Poller {
   #session; #url; #options;
-  #confirmed = -1; // the highest id in a POST that was answered
   #over = false;
   #goodbye = false;
   #abort = new AbortController();
@@ -369,7 +369,8 @@ class Poller {
         continue;
       }
       await this.#exchange(`[${batch.map(([, text]) => text).join()}]`, this.#options.pollWait);
-      this.#confirmed = batch.at(-1)[0];
+      // A POST that succeeded says as much as a heartbeat, which may only come with the end of a poll.
+      this.#session.acknowledge(batch.at(-1)[0]);
     }
     if (this.#goodbye) await this.#exchange(JSON.stringify([[DISCONNECT]]), this.#options.pollWait);
     this.#abort.abort();
@@ -379,7 +380,6 @@ class Poller {
     const batch = [];
     let size = 0;
     for (const item of this.#session.unacked()) {
-      if (item[0] <= this.#confirmed) continue;
       size += item[1].length;
       if (batch.length > 0 && size > MAX_BATCH) break;
       batch.push(item);

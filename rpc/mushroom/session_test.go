@@ -369,7 +369,7 @@ func TestStreamRefuses(t *testing.T) {
 			if name == "text acknowledged" {
 				require.NoError(t, s.Notify("m", nil))
 			}
-			_, _ = io.WriteString(peer, c.say)     // the other end may close before it has read all
+			_, _ = io.WriteString(peer, c.say) // the other end may close before it has read all
 			if !errors.Is(c.want, mushroom.ErrBadMessage) {
 				peer.Close()
 			}

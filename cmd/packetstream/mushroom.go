@@ -1,10 +1,6 @@
 package main
 
-import (
-	"errors"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 func newMushroomCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -12,11 +8,8 @@ func newMushroomCommand() *cobra.Command {
 		Short: "JSON messages over websocket, HTTP long poll or pipes",
 		Long: `JSON requests and notifications in both directions, over websocket, HTTP long poll, or the pipes of a
 subprocess, as the Python package mushroom and its browser client speak them.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_ = cmd.Usage() // to standard error
-			return errors.New("say what to do: call or serve")
-		},
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newMushroomCallCommand(), newMushroomServeCommand())
 	return cmd

@@ -8,10 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,12 +38,13 @@ input; without it, null), and print the answer as one line of JSON.
 With --follow, notifications are printed as they come, one JSON object a line with "method" and "data", until
 the session ends or the command is interrupted.
 
-The exit status is 0 if the call was answered, and 1 if it failed; why is said on standard error.`,
+Exit codes are those of packetstream: 1 means that the method answered with an error, which is printed to
+standard error.`,
 		Example: `  packetstream mushroom call http://localhost:8080/ add '[1, 2]'
   packetstream mushroom call http://localhost:8080/ --follow --transport poll
   packetstream mushroom call echo '"hello"' -- packetstream mushroom serve --stdio`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilInterrupted(cmd.Context())
 			defer stop()
 			cmd.SetContext(ctx)
 			return c.run(cmd, args, cmd.ArgsLenAtDash())
@@ -67,19 +66,19 @@ func (c *mushroomCall) run(cmd *cobra.Command, args []string, dash int) error {
 	if dash >= 0 {
 		args, command = args[:dash], args[dash:]
 		if len(command) == 0 {
-			return errors.New("no command after --")
+			return usagef("no command after --")
 		}
 	} else {
 		if len(args) == 0 {
-			return errors.New("no URL, and no command after --")
+			return usagef("no URL, and no command after --")
 		}
 		url, args = args[0], args[1:]
 	}
 	switch {
 	case len(args) > 2:
-		return fmt.Errorf("too many arguments: %q", args[2:])
+		return usagef("too many arguments: %q", args[2:])
 	case len(args) == 0 && !c.follow:
-		return errors.New("no method to call")
+		return usagef("no method to call")
 	}
 	data, err := c.data(cmd, args)
 	if err != nil {
@@ -114,7 +113,7 @@ func (c *mushroomCall) data(cmd *cobra.Command, args []string) (json.RawMessage,
 		}
 	}
 	if !json.Valid(text) {
-		return nil, fmt.Errorf(`data %.60q is no JSON; a text needs quotes: '"text"'`, text)
+		return nil, usagef(`data %.60q is no JSON; a text needs quotes: '"text"'`, text)
 	}
 	return text, nil
 }
@@ -132,7 +131,7 @@ func (c *mushroomCall) open(cmd *cobra.Command, url string, command []string) (*
 	opts := &mushroom.DialOptions{Transports: c.transports, Dispatcher: printer}
 	if c.auth != "" {
 		if !json.Valid([]byte(c.auth)) {
-			return nil, fmt.Errorf("auth %.60q is no JSON", c.auth)
+			return nil, usagef("auth %.60q is no JSON", c.auth)
 		}
 		opts.Auth = json.RawMessage(c.auth)
 	}
@@ -155,8 +154,12 @@ func (c *mushroomCall) talk(cmd *cobra.Command, session *mushroom.Session, args 
 		}
 	default:
 		answer, err := session.Request(ctx, args[0], data)
+		var failed *mushroom.RequestError
+		if errors.As(err, &failed) {
+			return methodError{err}
+		}
 		if err != nil {
-			return err
+			return interrupted(ctx, err)
 		}
 		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", answer); err != nil {
 			return err
@@ -169,9 +172,23 @@ func (c *mushroomCall) talk(cmd *cobra.Command, session *mushroom.Session, args 
 	case <-session.Done():
 		return session.Err()
 	case <-cmd.Context().Done():
-		return nil
+		return interrupted(cmd.Context(), nil)
 	}
 }
+
+// interrupted is errInterrupted if a signal ended the context, else err.
+func interrupted(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errInterrupted) {
+		return cause
+	}
+	return err
+}
+
+// methodError is the answer of a method that failed.
+type methodError struct{ error }
+
+// ExitCode tells it from a connection that failed.
+func (methodError) ExitCode() int { return exitFailed }
 
 // notificationPrinter prints notifications and refuses requests.
 type notificationPrinter struct {

@@ -9,9 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,7 +44,7 @@ The address is printed on standard error. SIGINT and SIGTERM end all sessions an
 		Example: `  packetstream mushroom serve --listen localhost:8080
   packetstream mushroom serve --demo
   packetstream mushroom call ping -- packetstream mushroom serve --stdio`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
 	flags := cmd.Flags()
@@ -66,7 +63,7 @@ The address is printed on standard error. SIGINT and SIGTERM end all sessions an
 }
 
 func (s *mushroomServe) run(cmd *cobra.Command) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupted(cmd.Context())
 	defer stop()
 	log := slog.New(slog.DiscardHandler)
 	if s.verbose {
@@ -94,7 +91,7 @@ func (s *mushroomServe) service(log *slog.Logger) (*mushroomtest.Service, *mushr
 	var auth any
 	if s.auth != "" {
 		if err := json.Unmarshal([]byte(s.auth), &auth); err != nil {
-			return nil, nil, fmt.Errorf("auth: %w", err)
+			return nil, nil, usagef("auth: %w", err)
 		}
 	}
 	return mushroomtest.New(auth, mushroom.ServerOptions{

@@ -90,18 +90,18 @@ func TestMushroomCall(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "[1,2]\n", out)
 
-		out, stderr, err := call("", "nope")
-		require.Error(t, err)
+		out, _, err = call("", "nope")
+		require.ErrorContains(t, err, `"rpc_nope"`)
+		assert.Equal(t, exitFailed, exitCode(err))
 		assert.Empty(t, out)
-		assert.Contains(t, stderr, `"rpc_nope"`)
 
 		out, _, err = call("", "note", "1", "--notify")
 		require.NoError(t, err)
 		assert.Empty(t, out)
 	}
-	_, stderr, err := runMushroom(mushroomContext(t), nil, "call", url, "ping")
-	require.Error(t, err)
-	assert.Contains(t, stderr, "authentication failed")
+	_, _, err := runMushroom(mushroomContext(t), nil, "call", url, "ping")
+	require.ErrorContains(t, err, "authentication failed")
+	assert.Equal(t, exitLost, exitCode(err))
 }
 
 func TestMushroomFollow(t *testing.T) {
@@ -126,9 +126,11 @@ func TestMushroomFollow(t *testing.T) {
 	}
 	assert.Equal(t, []string{`[0,"x"]`, `[1,"x"]`, `[2,"x"]`}, ticks)
 
-	_, stderr, err := runMushroom(mushroomContext(t), nil, "call", url, "drop_me", "--follow")
-	require.Error(t, err)
-	assert.Contains(t, stderr, "session ended")
+	_, _, err = runMushroom(mushroomContext(t), nil, "call", url, "drop_me", "--follow")
+	require.ErrorContains(t, err, "session ended")
+
+	_, _, err = runMushroom(mushroomContext(t), nil, "call", url, "slow", "9", "--timeout", "50ms")
+	assert.Equal(t, exitTimeout, exitCode(err))
 }
 
 func TestMushroomCallRefuses(t *testing.T) {
@@ -141,7 +143,6 @@ func TestMushroomCallRefuses(t *testing.T) {
 		"no command":         {"call", "m", "--"},
 		"no-such-program":    {"call", "m", "--", "no-such-program"},
 		"refused":            {"call", "http://127.0.0.1:1/", "m"},
-		"call or serve":      {},
 		"address":            {"serve", "--listen", "nonsense"},
 		"auth: ":             {"serve", "--auth", "{"},
 		"none of the others": {"serve", "--demo", "--stdio"},

@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/internal/mushroomdemo"
 	"github.com/packetstream/packetstream/internal/mushroomtest"
 	"github.com/packetstream/packetstream/rpc/mushroom"
@@ -100,13 +100,10 @@ func TestPageIsServed(t *testing.T) {
 // TestBrowser drives the page and the module in Chromium, with both transports. Screenshots are left in
 // PACKETSTREAM_SCREENSHOTS if that is set.
 func TestBrowser(t *testing.T) {
-	modules, err := filepath.Abs("../../.cache/peers/mushroom-browser")
-	require.NoError(t, err)
-	if _, err := os.Stat(modules); err != nil {
-		t.Skipf("live peer absent: mushroom-browser: run scripts/peers/mushroom-browser.sh (%v)", err)
-	}
+	modules := livepeer.Dir(t, "mushroom-browser")
 	programs := make(map[string]string)
 	for _, name := range []string{"node", "chromium"} {
+		var err error
 		if programs[name], err = exec.LookPath(name); err != nil {
 			t.Skipf("live peer absent: %s: %v", name, err)
 		}

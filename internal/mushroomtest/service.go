@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/packetstream/packetstream/rpc/mushroom"
@@ -19,7 +20,7 @@ import (
 type Service struct {
 	// LoseData makes fail_request answer "", as the original does with a request's error that a method
 	// passes on; clients made for the original check that.
-	LoseData bool
+	LoseData atomic.Bool
 
 	auth    any
 	server  *mushroom.Server
@@ -134,7 +135,7 @@ func (s *Service) RpcFailRPC(r *mushroom.Request) error { return &mushroom.RPCEr
 
 // RpcFailRequest fails as a request of its own would.
 func (s *Service) RpcFailRequest(r *mushroom.Request) error {
-	if s.LoseData {
+	if s.LoseData.Load() {
 		return &mushroom.RPCError{Data: ""}
 	}
 	return &mushroom.RequestError{Method: "other", Data: r.Data}

@@ -3,7 +3,6 @@ package mushroom
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -279,7 +278,10 @@ func (e *Engine) Flush(ctx context.Context) error {
 		ended = s.ended
 		return ended != nil
 	})
-	return errors.Join(err, ended)
+	if err != nil {
+		return err
+	}
+	return ended
 }
 
 // HandleMessage takes one message from the peer. It does not wait for handlers. After an error, which

@@ -28,8 +28,8 @@ type Limits struct {
 	// MaxHandlers is how many handlers of one session may be at work at once; those that wait in
 	// Session.Request are not counted. Default 256, at most 65,536; each is a goroutine.
 	MaxHandlers int
-	// MaxInbox is how many messages may wait for a handler. Reading from the peer pauses there.
-	// Default 1,024, at most 65,536.
+	// MaxInbox is how many messages may wait for a handler; together they may be as large as
+	// MaxUnackedBytes. Reading from the peer pauses there. Default 1,024, at most 65,536.
 	MaxInbox int
 	// MaxSessions is how many sessions a server keeps. Default 65,536, at most 16,777,216. It bounds
 	// what clients that open sessions and leave cost.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,19 +16,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/rpc/mushroom"
 )
-
-// peer is the directory of a live peer, which scripts/peers/NAME.sh makes.
-func peer(t testing.TB, name string) string {
-	t.Helper()
-	dir, err := filepath.Abs("../../.cache/peers/" + name)
-	require.NoError(t, err)
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("live peer absent: %s: run scripts/peers/%s.sh (%v)", name, name, err)
-	}
-	return dir
-}
 
 func program(t testing.TB, name string) string {
 	t.Helper()
@@ -53,15 +42,15 @@ func checks(t *testing.T, name string, args ...string) (ok int) {
 }
 
 func TestLivePythonClient(t *testing.T) {
-	dir := peer(t, "mushroom")
+	python := livepeer.Python(t, "mushroom")
 	_, service, url := newService(t, "secret", mushroom.ServerOptions{PollTimeout: time.Second})
 	// Two of the checks hold the server to this loss; ours sends the data otherwise.
-	service.LoseData = true
-	assert.Equal(t, 40, checks(t, dir+"/venv/bin/python", "testdata/peers/client.py", url, "--auth", `"secret"`))
+	service.LoseData.Store(true)
+	assert.Equal(t, 40, checks(t, python, "testdata/peers/client.py", url, "--auth", `"secret"`))
 }
 
 func TestLiveBrowserClientOfTheOriginal(t *testing.T) {
-	dir, node := peer(t, "mushroom"), program(t, "node")
+	dir, node := livepeer.Dir(t, "mushroom-js"), program(t, "node")
 	_, url := newTestService(t, nil, mushroom.ServerOptions{})
 	assert.Equal(t, 16, checks(t, node, "--experimental-websocket", "testdata/peers/client_js.cjs",
 		"--js", dir+"/mushroom.js", "--url", url))
@@ -70,10 +59,10 @@ func TestLiveBrowserClientOfTheOriginal(t *testing.T) {
 // pythonServer starts the original's server and returns its address.
 func pythonServer(t testing.TB, args ...string) (url string) {
 	t.Helper()
-	dir := peer(t, "mushroom")
+	python := livepeer.Python(t, "mushroom")
 	ctx, cancel := context.WithCancel(context.Background())
 	args = append([]string{"testdata/peers/server.py", "--stdin"}, args...)
-	server := exec.CommandContext(ctx, dir+"/venv/bin/python", args...)
+	server := exec.CommandContext(ctx, python, args...)
 	server.Stderr = os.Stderr
 	stdin, err := server.StdinPipe()
 	require.NoError(t, err)

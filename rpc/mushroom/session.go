@@ -12,7 +12,7 @@ type Session struct {
 	Engine
 	id        string
 	transport string
-	value     atomic.Value
+	value     atomic.Pointer[any]
 
 	presence presence
 	abort    atomic.Pointer[func()] // ends the carrier at once
@@ -42,11 +42,15 @@ func (s *Session) ID() string { return s.id }
 func (s *Session) Transport() string { return s.transport }
 
 // SetValue keeps a value with the session: who was authenticated, what a handler needs the next time.
-// All values of one session must be of one type, and not nil.
-func (s *Session) SetValue(v any) { s.value.Store(v) }
+func (s *Session) SetValue(v any) { s.value.Store(&v) }
 
 // Value is what SetValue kept last, or nil.
-func (s *Session) Value() any { return s.value.Load() }
+func (s *Session) Value() any {
+	if v := s.value.Load(); v != nil {
+		return *v
+	}
+	return nil
+}
 
 // Done is closed when the session is over and its handlers have returned. A handler that waits for the
 // session's end uses its context.

@@ -139,6 +139,41 @@ func TestHandlersThatWaitForThePeerLetOthersRun(t *testing.T) {
 	}
 }
 
+// TestHandlerThatLeavesARequestBehind does not count as at work for ever: with one place for handlers,
+// others run.
+func TestHandlerThatLeavesARequestBehind(t *testing.T) {
+	ctx := testContext(t)
+	answer, answered := make(chan struct{}), make(chan struct{})
+	opts := serving(func(ctx context.Context, r *mushroom.Request) (any, error) {
+		if r.Method == "leave" {
+			asked := make(chan struct{})
+			go func() {
+				defer close(answered)
+				close(asked)
+				_, _ = r.Session.Request(ctx, "hold", nil)
+			}()
+			<-asked
+		}
+		return "fine", nil
+	})
+	opts.Limits.MaxHandlers = 1
+	held := make(chan struct{})
+	a, _ := pair(t, serving(func(context.Context, *mushroom.Request) (any, error) {
+		close(held)
+		<-answer
+		return nil, nil
+	}), opts)
+	_, err := a.Request(ctx, "leave", nil)
+	require.NoError(t, err)
+	<-held
+	close(answer)
+	<-answered
+	for range 3 {
+		_, err = a.Request(ctx, "next", nil)
+		require.NoError(t, err)
+	}
+}
+
 func TestHandlerErrors(t *testing.T) {
 	ctx := testContext(t)
 	a, _ := pair(t, nil, serving(func(_ context.Context, r *mushroom.Request) (any, error) {

@@ -226,6 +226,12 @@ func (s *state) ready() (started []*work) {
 	return started
 }
 
+// leave is a handler's end.
+func (s *state) leave(w *work) {
+	s.yield(w)
+	w.over = true
+}
+
 // yield is a handler's end, or its beginning to wait for the peer: the inbox goes on.
 func (s *state) yield(w *work) {
 	if w.active {

@@ -11,7 +11,9 @@ import (
 type work struct {
 	engine  *Engine
 	request Request
-	active  bool // counted in state.active; guarded by the engine's lock
+	// Guarded by the engine's lock.
+	active bool // counted in state.active
+	over   bool // the handler has returned
 }
 
 func (w *work) size() int { return len(w.request.Data) + len(w.request.Method) }
@@ -36,6 +38,9 @@ func release(ctx context.Context) (resume func()) {
 	}
 	return func() {
 		e.update(func(s *state) {
+			if w.over {
+				return // a goroutine of the handler's outlived it
+			}
 			w.active = true
 			s.active++
 		})
@@ -50,7 +55,7 @@ func (e *Engine) handle(w *work) {
 		if err != nil {
 			e.log.Info("mushroom: notification failed", "session", e.session.id, "method", w.request.Method, "error", err)
 		}
-		e.update(func(s *state) { s.yield(w) })
+		e.update(func(s *state) { s.leave(w) })
 		return
 	}
 	reply := e.reply(&w.request, result, err)
@@ -60,7 +65,7 @@ func (e *Engine) handle(w *work) {
 			reply.Kind, reply.Data, err = KindError, quoted(internalError), nil
 			_, err = s.push(reply)
 		}
-		s.yield(w)
+		s.leave(w)
 	})
 	if err != nil {
 		e.log.Info("mushroom: answer not sent", "session", e.session.id, "method", w.request.Method, "error", err)

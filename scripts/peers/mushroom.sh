@@ -1,22 +1,22 @@
-#!/bin/sh
-# Makes what mushroom's live tests talk to, once, and prints where it is: the original server and its
-# client kit in a Python venv, and the original's browser client, mushroom.js of 0.9.17.
-set -eu
+#!/usr/bin/env bash
+# Makes the Python environment of the original mushroom, server and test client, and fetches its browser client, which
+# only the source package of 0.9.17 still carries. Prints both paths.
+cd "$(dirname "$0")/../.." || exit 1
+venv=$(scripts/venv.sh mushroom rpc/mushroom/testdata/peers/requirements.txt) || exit 1
+echo "$venv"
 
-root=$(cd "$(dirname "$0")/../.." && pwd)
-dir=$root/.cache/peers/mushroom
-requirements=$root/rpc/mushroom/testdata/peers/requirements.txt
-
-if ! cmp -s "$requirements" "$dir/requirements.txt"; then
-	rm -rf "$dir"
-	mkdir -p "$dir"
-	python3 -m venv "$dir/venv" >&2
-	pip="$dir/venv/bin/python -m pip --quiet --disable-pip-version-check"
-	$pip install -r "$requirements" >&2
-	# The wheel of 0.9.20 leaves the browser client out; the source package of 0.9.17 has it.
-	$pip download --no-deps --no-binary mushroom --dest "$dir" mushroom==0.9.17 >&2
-	tar -xzf "$dir/mushroom-0.9.17.tar.gz" -C "$dir" --strip-components 2 mushroom-0.9.17/js/mushroom.js
-	rm "$dir/mushroom-0.9.17.tar.gz"
-	cp "$requirements" "$dir/requirements.txt"
+dir=$PWD/.cache/peers/mushroom-js
+if [ ! -s "$dir/mushroom.js" ]; then
+	rm -rf "$dir" "$dir.absent"
+	part=$dir.part
+	rm -rf "$part"
+	mkdir -p "$part"
+	if ! { timeout -k 10 300 "$venv/bin/python" -m pip --disable-pip-version-check --retries 2 --timeout 20 \
+		download --quiet --no-deps --no-binary mushroom --dest "$part" mushroom==0.9.17 &&
+		tar -xzf "$part/mushroom-0.9.17.tar.gz" -C "$part" --strip-components 2 mushroom-0.9.17/js/mushroom.js &&
+		rm "$part/mushroom-0.9.17.tar.gz" && mv "$part" "$dir"; } >"$dir.log" 2>&1; then
+		echo "its source package could not be had, see .cache/peers/mushroom-js.log" >"$dir.absent"
+		exit 1
+	fi
 fi
 echo "$dir"

@@ -147,7 +147,7 @@ func (s *Service) RpcFailNotFound(name string) error {
 }
 
 // RpcFailAttribute panics.
-func (s *Service) RpcFailAttribute(r *mushroom.Request) any {
+func (s *Service) RpcFailAttribute() any {
 	var none *mushroom.Session
 	return none.ID()
 }

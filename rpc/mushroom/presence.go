@@ -12,7 +12,7 @@ type presence struct {
 
 	// mu guards what follows. expire is called without it.
 	mu     sync.Mutex
-	timer  *time.Timer
+	timer  *time.Timer // nil if the session was over before the wait began
 	visits int // exchanges in progress
 	over   bool
 }
@@ -42,7 +42,9 @@ func (p *presence) enter() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.visits++
-	p.timer.Stop()
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 }
 
 func (p *presence) leave() {

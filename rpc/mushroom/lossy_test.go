@@ -190,6 +190,11 @@ func TestLossyProxy(t *testing.T) {
 	if os.Getenv("PACKETSTREAM_LONG") != "" {
 		duration = time.Minute
 	}
+	throughLossyProxy(t, duration)
+}
+
+func throughLossyProxy(t *testing.T, duration time.Duration) {
+	t.Helper()
 	atServer, atClient := &recorder{}, &recorder{}
 	sessions := make(chan *mushroom.Session, 100)
 	_, target := newServer(t, mushroom.ServerOptions{

@@ -34,7 +34,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			assert.Contains(t, r.stdout, cmd.Long)
 		})
 	})
-	assert.Equal(t, 8, names, "all commands were seen")
+	assert.Equal(t, 11, names, "all commands were seen")
 }
 
 func TestHelpDocumentsExitCodes(t *testing.T) {

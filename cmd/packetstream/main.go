@@ -58,11 +58,11 @@ func newRootCommand() *cobra.Command {
 		newServeCommand(),
 		newCheckCommand(),
 		newDemoCommand(),
+		newMushroomCommand(),
 		newVersionCommand(),
 		newCompletionCommand(),
 	)
 	root.SetHelpCommand(newHelpCommand())
-	root.AddCommand(newMushroomCommand())
 	return root
 }
 

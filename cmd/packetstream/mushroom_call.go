@@ -66,26 +66,26 @@ func (c *mushroomCall) run(cmd *cobra.Command, args []string, dash int) error {
 	if dash >= 0 {
 		args, command = args[:dash], args[dash:]
 		if len(command) == 0 {
-			return usagef("no command after --")
+			return usagef(cmd, "no command after --")
 		}
 	} else {
 		if len(args) == 0 {
-			return usagef("no URL, and no command after --")
+			return usagef(cmd, "no URL, and no command after --")
 		}
 		url, args = args[0], args[1:]
 	}
 	switch {
 	case len(args) > 2:
-		return usagef("too many arguments: %q", args[2:])
+		return usagef(cmd, "too many arguments: %q", args[2:])
 	case len(args) == 0 && !c.follow:
-		return usagef("no method to call")
+		return usagef(cmd, "no method to call")
 	}
 	data, err := c.data(cmd, args)
 	if err != nil {
 		return err
 	}
 	if c.dryRun {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.Join(command, " "))
+		_, err := fmt.Fprintln(dataWriter{cmd.OutOrStdout()}, strings.Join(command, " "))
 		return err
 	}
 	session, err := c.open(cmd, url, command)
@@ -113,7 +113,7 @@ func (c *mushroomCall) data(cmd *cobra.Command, args []string) (json.RawMessage,
 		}
 	}
 	if !json.Valid(text) {
-		return nil, usagef(`data %.60q is no JSON; a text needs quotes: '"text"'`, text)
+		return nil, usagef(cmd, `data %.60q is no JSON; a text needs quotes: '"text"'`, text)
 	}
 	return text, nil
 }
@@ -131,7 +131,7 @@ func (c *mushroomCall) open(cmd *cobra.Command, url string, command []string) (*
 	opts := &mushroom.DialOptions{Transports: c.transports, Dispatcher: printer}
 	if c.auth != "" {
 		if !json.Valid([]byte(c.auth)) {
-			return nil, usagef("auth %.60q is no JSON", c.auth)
+			return nil, usagef(cmd, "auth %.60q is no JSON", c.auth)
 		}
 		opts.Auth = json.RawMessage(c.auth)
 	}
@@ -161,7 +161,7 @@ func (c *mushroomCall) talk(cmd *cobra.Command, session *mushroom.Session, args 
 		if err != nil {
 			return interrupted(ctx, err)
 		}
-		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", answer); err != nil {
+		if _, err := fmt.Fprintf(dataWriter{cmd.OutOrStdout()}, "%s\n", answer); err != nil {
 			return err
 		}
 	}
@@ -187,8 +187,8 @@ func interrupted(ctx context.Context, err error) error {
 // methodError is the answer of a method that failed.
 type methodError struct{ error }
 
-// ExitCode tells it from a connection that failed.
-func (methodError) ExitCode() int { return exitFailed }
+// Is tells it from a connection that failed.
+func (methodError) Is(target error) bool { return target == errFailed }
 
 // notificationPrinter prints notifications and refuses requests.
 type notificationPrinter struct {

@@ -76,7 +76,7 @@ func (s *mushroomServe) run(cmd *cobra.Command) error {
 		}
 		return s.serveHTTP(ctx, cmd, demo, demo.Close)
 	}
-	service, server, err := s.service(log)
+	service, server, err := s.service(cmd, log)
 	if err != nil {
 		return err
 	}
@@ -87,11 +87,11 @@ func (s *mushroomServe) run(cmd *cobra.Command) error {
 	return s.serveHTTP(ctx, cmd, server, server.Shutdown)
 }
 
-func (s *mushroomServe) service(log *slog.Logger) (*mushroomtest.Service, *mushroom.Server, error) {
+func (s *mushroomServe) service(cmd *cobra.Command, log *slog.Logger) (*mushroomtest.Service, *mushroom.Server, error) {
 	var auth any
 	if s.auth != "" {
 		if err := json.Unmarshal([]byte(s.auth), &auth); err != nil {
-			return nil, nil, usagef("auth: %w", err)
+			return nil, nil, usagef(cmd, "auth: %w", err)
 		}
 	}
 	return mushroomtest.New(auth, mushroom.ServerOptions{

@@ -13,7 +13,7 @@ type presence struct {
 	// mu guards what follows. expire is called without it.
 	mu     sync.Mutex
 	timer  *time.Timer // nil if the session was over before the wait began
-	visits int // exchanges in progress
+	visits int         // exchanges in progress
 	over   bool
 }
 

@@ -1,0 +1,103 @@
+package eventstream
+
+import (
+	"context"
+	"sync"
+)
+
+// inbox holds the messages of one stream until its user takes them. Their weight belongs to the
+// connection's receive budget and is given back when they are taken or dropped.
+type inbox struct {
+	budget *budget
+	wake   chan struct{} // capacity 1
+
+	mu    sync.Mutex // guards the fields below
+	queue []held
+	err   error // what take returns once the queue is empty
+	shut  bool  // nobody will take any more
+}
+
+type held struct {
+	message *Message
+	weight  int64
+}
+
+func newInbox(b *budget) *inbox {
+	return &inbox{budget: b, wake: make(chan struct{}, 1)}
+}
+
+func (b *inbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) put(m *Message, weight int64) {
+	b.mu.Lock()
+	dropped := b.shut || b.err != nil
+	if !dropped {
+		b.queue = append(b.queue, held{m, weight})
+	}
+	b.mu.Unlock()
+	if dropped {
+		b.budget.give(weight)
+		return
+	}
+	b.signal()
+}
+
+// end makes take return err once the queue is empty. The first call counts.
+func (b *inbox) end(err error) {
+	b.mu.Lock()
+	if b.err == nil {
+		b.err = err
+	}
+	b.mu.Unlock()
+	b.signal()
+}
+
+// shutDown drops what is queued and all that comes later.
+func (b *inbox) shutDown(err error) {
+	b.mu.Lock()
+	queue := b.queue
+	b.queue, b.shut = nil, true
+	if b.err == nil {
+		b.err = err
+	}
+	b.mu.Unlock()
+	for _, h := range queue {
+		b.budget.give(h.weight)
+	}
+	b.signal()
+}
+
+// take returns the next message. What is queued comes before the end, and either before ctx's.
+func (b *inbox) take(ctx context.Context) (*Message, error) {
+	for {
+		b.mu.Lock()
+		if len(b.queue) > 0 {
+			h := b.queue[0]
+			b.queue[0] = held{}
+			b.queue = b.queue[1:]
+			more := len(b.queue) > 0 || b.err != nil
+			b.mu.Unlock()
+			if more {
+				b.signal()
+			}
+			b.budget.give(h.weight)
+			return h.message, nil
+		}
+		err := b.err
+		b.mu.Unlock()
+		if err != nil {
+			b.signal()
+			return nil, err
+		}
+		select {
+		case <-b.wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

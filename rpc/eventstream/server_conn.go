@@ -1,0 +1,384 @@
+package eventstream
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+)
+
+// ServerConn is the server's end of a connection. Its methods may be called concurrently, by handlers too.
+type ServerConn struct {
+	server *Server
+	rwc    io.ReadWriteCloser
+	limits limits
+	out    *sender
+	in     *budget
+
+	ctx      context.Context // ends, with the reason as cause, when the connection does
+	cancel   context.CancelCauseFunc
+	handlers sync.WaitGroup
+	readDone chan struct{} // closed once nothing more is read
+
+	mu        sync.Mutex // guards the fields below
+	state     serverState
+	stats     ConnStats
+	peerError *Message
+	serving   int // handlers that have not returned
+	draining  bool
+	ended     bool
+	reason    error
+	linger    time.Duration // how long to wait for the client to close
+	backstop  *time.Timer   // closes the transport if it cannot be written to
+	deadline  *time.Timer   // of the handshake; nil if it has none
+}
+
+// ConnStats counts what happened on a connection so far. A stream counts as closed once either end has
+// terminated it.
+type ConnStats struct {
+	Opened   int64 `json:"opened"`   // streams
+	Closed   int64 `json:"closed"`   // streams
+	Messages int64 `json:"messages"` // received on streams
+}
+
+func newServerConn(s *Server, rwc io.ReadWriteCloser) (*ServerConn, error) {
+	l, err := newLimits(s.SendQueue, s.ReceiveQueue, s.MaxMessage)
+	if err != nil {
+		return nil, err
+	}
+	c := &ServerConn{
+		server:   s,
+		rwc:      rwc,
+		limits:   l,
+		in:       newBudget(l.receiveQueue),
+		readDone: make(chan struct{}),
+		state:    serverState{streams: map[int32]*ServerStream{}},
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.out = newSender(rwc, l, c.lost)
+	return c, nil
+}
+
+// NetConn returns what the connection runs on, for its addresses and TLS state. It is not to be read
+// or written.
+func (c *ServerConn) NetConn() io.ReadWriteCloser { return c.rwc }
+
+// Stats returns the connection's counters.
+func (c *ServerConn) Stats() ConnStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats
+}
+
+// Close ends the connection: what was accepted for sending is written, for at most a second, then the
+// transport is closed, which Close does not wait for. It always returns nil.
+func (c *ServerConn) Close() error {
+	c.end(nil, nil)
+	return nil
+}
+
+// Fail ends the connection with a PROTOCOL_ERROR or an INTERNAL_ERROR that tells the client why: m is
+// written, then the client gets Server.Linger to close first. The error is ErrMessageType for another
+// type, ErrHandshake before CONNECT, or a *FrameError; the connection then goes on.
+func (c *ServerConn) Fail(m *Message) error {
+	if m.Type != MessageTypeProtocolError && m.Type != MessageTypeInternalError {
+		return ErrMessageType
+	}
+	if err := c.checkProtocolMessage(m); err != nil {
+		return err
+	}
+	c.end(nil, m)
+	return nil
+}
+
+// SendProtocolMessage queues a message of the connection: PING, PING_RESPONSE, PROTOCOL_ERROR or
+// INTERNAL_ERROR, none of which ends it. It waits while the send queue is full, until ctx ends. Beside ctx's
+// error the error is ErrMessageType, ErrHandshake, a *FrameError or why the connection ended.
+func (c *ServerConn) SendProtocolMessage(ctx context.Context, m *Message) error {
+	if err := c.checkProtocolMessage(m); err != nil {
+		return err
+	}
+	o, err := c.out.prepare(m, "")
+	if err != nil {
+		return err
+	}
+	if err := c.out.reserve(ctx, c.ctx, &o); err != nil {
+		return err
+	}
+	return c.endReason(c.out.push(&o))
+}
+
+func (c *ServerConn) checkProtocolMessage(m *Message) error {
+	if _, _, err := messageLen(m, ""); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.send(m.Type)
+}
+
+// endReason replaces ErrClosed by why the connection ended.
+func (c *ServerConn) endReason(err error) error {
+	if cause := context.Cause(c.ctx); err == ErrClosed && cause != nil {
+		return cause
+	}
+	return err
+}
+
+// serve runs the connection and returns why it ended.
+func (c *ServerConn) serve() error {
+	c.startDeadline()
+	var writer sync.WaitGroup
+	writer.Go(c.write)
+	c.read()
+	close(c.readDone)
+	writer.Wait()
+	c.handlers.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopDeadline()
+	return c.reason
+}
+
+// startDeadline limits how long the handshake may take.
+func (c *ServerConn) startDeadline() {
+	if d := orDefault(c.server.HandshakeTimeout, DefaultHandshakeTimeout); d > 0 {
+		c.mu.Lock()
+		c.deadline = time.AfterFunc(d, func() { c.end(ErrHandshakeTimeout, nil) })
+		c.mu.Unlock()
+	}
+}
+
+// stopDeadline is called with mu held.
+func (c *ServerConn) stopDeadline() {
+	if c.deadline != nil {
+		c.deadline.Stop()
+	}
+}
+
+// write runs the sender, gives the client time to close if it was told why, and closes the
+// transport, which ends the reader.
+func (c *ServerConn) write() {
+	c.out.run()
+	c.mu.Lock()
+	linger := c.linger
+	if c.backstop != nil {
+		c.backstop.Stop()
+	}
+	c.mu.Unlock()
+	if linger > 0 {
+		timer := time.NewTimer(linger)
+		defer timer.Stop()
+		select {
+		case <-c.readDone:
+		case <-timer.C:
+		}
+	}
+	c.closeTransport()
+}
+
+func (c *ServerConn) closeTransport() { _ = c.rwc.Close() }
+
+// lost ends the connection after the transport failed.
+func (c *ServerConn) lost(err error) {
+	c.mu.Lock()
+	peerError := c.peerError
+	c.mu.Unlock()
+	c.end(lostReason(err, peerError), nil)
+}
+
+// end begins the end of the connection, for the first time it is called. A nil reason is the
+// application's own wish. last, if not nil, is what the client is told; the connection then lingers.
+func (c *ServerConn) end(reason error, last *Message) {
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		return
+	}
+	c.ended, c.reason = true, reason
+	polite := reason == nil || last != nil
+	if polite {
+		c.backstop = time.AfterFunc(drainTimeout, c.closeTransport)
+	}
+	if last != nil {
+		c.linger = orDefault(c.server.Linger, DefaultLinger)
+	}
+	streams := c.state.streams
+	c.state.streams = map[int32]*ServerStream{}
+	c.mu.Unlock()
+
+	c.out.stop(ErrClosed, last, !polite)
+	cause := orDefault(reason, ErrClosed)
+	c.cancel(cause)
+	for _, st := range streams {
+		st.inbox.end(cause)
+	}
+	if !polite {
+		c.closeTransport()
+	}
+}
+
+// drain closes the connection once no handler is at work.
+func (c *ServerConn) drain() {
+	c.mu.Lock()
+	c.draining = true
+	idle := c.serving == 0
+	c.mu.Unlock()
+	if idle {
+		c.end(nil, nil)
+	}
+}
+
+// read receives until the connection ends, then drops what still comes until the transport closes: the
+// kernel would take back what the client has not read yet if a socket were closed with unread input.
+func (c *ServerConn) read() {
+	dec := newDecoder(c.rwc, c.limits.maxMessage)
+	for c.readOne(dec) {
+	}
+	_, _ = io.Copy(io.Discard, c.rwc)
+}
+
+func (c *ServerConn) readOne(dec *Decoder) bool {
+	f, size, err := dec.decodeOwned()
+	switch {
+	case c.ctx.Err() != nil:
+		return false
+	case err != nil && isHeaderError(err):
+		c.violation(faultInternal, err)
+		return false
+	case err != nil:
+		c.lost(err)
+		return false
+	}
+	return c.receive(f, size)
+}
+
+func (c *ServerConn) violation(f *fault, err error) {
+	c.end(&ViolationError{Reason: f.reason, Err: err}, f.message())
+}
+
+// receive handles one message, and reports whether there can be more.
+func (c *ServerConn) receive(f Frame, size int) bool {
+	e, ok := readEnvelope(f.Headers)
+	if !ok {
+		c.violation(faultMissing, nil)
+		return false
+	}
+	m := &Message{Type: e.typ, Flags: e.flags, Headers: f.Headers, Payload: f.Payload}
+	c.mu.Lock()
+	v, st := c.state.receive(e)
+	refusal := ""
+	switch v.action {
+	case actOpen:
+		refusal = c.mayOpen()
+		if refusal == "" {
+			st = c.register(e)
+		}
+	case actProtocol:
+		if e.typ == MessageTypeProtocolError || e.typ == MessageTypeInternalError {
+			c.peerError = m
+		}
+	}
+	if v.action == actOpen || v.action == actDeliver {
+		c.stats.Messages++
+		if e.terminates() {
+			c.stats.Closed++
+		}
+	}
+	c.mu.Unlock()
+
+	switch v.action {
+	case actFail:
+		c.violation(v.fault, nil)
+		return false
+	case actProtocol:
+		return c.protocolMessage(m)
+	case actOpen:
+		if refusal != "" {
+			return c.refuse(e, refusal)
+		}
+		return c.deliver(st, m, size, true) && c.start(st)
+	case actDeliver:
+		return c.deliver(st, m, size, false)
+	}
+	return true
+}
+
+// mayOpen says why a stream that was opened is not to be served. Called with mu held.
+func (c *ServerConn) mayOpen() (refusal string) {
+	switch {
+	case c.draining:
+		return "ServerShutdown"
+	case c.serving >= orDefault(c.server.MaxStreams, DefaultMaxStreams):
+		return "TooManyStreams"
+	}
+	return ""
+}
+
+// register makes the stream that a message opened. Called with mu held.
+func (c *ServerConn) register(e envelope) *ServerStream {
+	st := newServerStream(c, e)
+	if !e.terminates() && !c.ended {
+		c.state.streams[e.stream] = st
+	}
+	c.stats.Opened++
+	c.serving++
+	return st
+}
+
+// refuse answers a stream that is not served.
+func (c *ServerConn) refuse(e envelope, code string) bool {
+	if e.terminates() {
+		return true
+	}
+	m := &Message{Type: MessageTypeApplicationError, Flags: FlagTerminateStream, Headers: Headers{String(headerErrorCode, code)}}
+	if err := c.out.answerStream(e.stream, m); err != nil {
+		c.end(err, nil)
+		return false
+	}
+	return true
+}
+
+// deliver hands a message to its stream. It waits while the handlers hold too many already.
+func (c *ServerConn) deliver(st *ServerStream, m *Message, size int, opens bool) bool {
+	weight := c.in.weight(size)
+	if c.in.take(c.ctx, c.ctx, weight) != nil {
+		return false
+	}
+	st.put(m, weight, m.Flags&FlagTerminateStream != 0, opens)
+	return true
+}
+
+// start serves a stream on a goroutine of its own, which the connection waits for.
+func (c *ServerConn) start(st *ServerStream) bool {
+	c.handlers.Go(func() {
+		st.serve(c.server.Handler)
+		c.mu.Lock()
+		c.serving--
+		last := c.draining && c.serving == 0
+		c.mu.Unlock()
+		if last {
+			c.end(nil, nil)
+		}
+	})
+	return true
+}
+
+// protocolMessage hands a message of the connection to the application or answers it.
+func (c *ServerConn) protocolMessage(m *Message) bool {
+	if m.Type == MessageTypeConnect {
+		c.connect(m)
+		return true
+	}
+	if h := c.server.ProtocolMessage; h != nil && h(c.ctx, c, m) {
+		return true
+	}
+	if m.Type != MessageTypePing {
+		return true
+	}
+	err := c.out.answer(&Message{Type: MessageTypePingResponse, Headers: m.Headers.User(), Payload: m.Payload})
+	if err != nil {
+		c.end(err, nil)
+	}
+	return err == nil
+}

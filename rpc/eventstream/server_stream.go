@@ -1,0 +1,200 @@
+package eventstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+)
+
+// ServerStream is the server's end of a stream. One goroutine may send and another receive.
+type ServerStream struct {
+	conn      *ServerConn
+	id        int32
+	operation string
+	inbox     *inbox
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+
+	// send makes what is checked under mu and what is queued one step. Taken before the connection's locks.
+	send sync.Mutex
+
+	mu         sync.Mutex // guards the fields below
+	sendClosed bool       // this end has terminated the stream
+	peerEnded  bool       // the client has
+	answering  bool       // the handler has taken the message by which it has, and may answer it
+	taken      bool       // the handler has taken the first message
+}
+
+func newServerStream(c *ServerConn, e envelope) *ServerStream {
+	st := &ServerStream{conn: c, id: e.stream, operation: e.operation, inbox: newInbox(c.in)}
+	st.ctx, st.cancel = context.WithCancelCause(c.ctx)
+	return st
+}
+
+// ID returns the stream's id on its connection.
+func (s *ServerStream) ID() int32 { return s.id }
+
+// Operation returns the name of the operation that the client has opened the stream for.
+func (s *ServerStream) Operation() string { return s.operation }
+
+// Conn returns the connection.
+func (s *ServerStream) Conn() *ServerConn { return s.conn }
+
+// put takes a message from the receiver. The one that opens the stream is a request, even an empty one.
+func (s *ServerStream) put(m *Message, weight int64, terminates, opens bool) {
+	if terminates {
+		s.mu.Lock()
+		s.peerEnded = true
+		s.mu.Unlock()
+	}
+	s.inbox.put(m, weight)
+	if !terminates {
+		return
+	}
+	s.inbox.end(io.EOF)
+	if !opens && m.bareEnd() {
+		s.cancel(ErrStreamClosed)
+	}
+}
+
+// Recv returns the stream's next message, waiting for it until ctx ends. What was received comes before the
+// end of the stream: io.EOF if the client terminated it, ErrStreamClosed if this end did, else why the
+// connection ended. A terminating message without content is not delivered, unless it is the first. An
+// application error of the client is a message like others.
+func (s *ServerStream) Recv(ctx context.Context) (*Message, error) {
+	m, err := s.inbox.take(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answering = false
+	if err != nil {
+		return nil, err
+	}
+	if s.taken && m.bareEnd() {
+		return nil, io.EOF
+	}
+	s.taken = true
+	s.answering = m.Flags&FlagTerminateStream != 0
+	return m, nil
+}
+
+// Send sends a message on the stream. It waits while the send queue is full, until ctx ends, and not for the
+// message to be written. The caller may reuse the message's payload when it returns.
+//
+// FlagTerminateStream in m.Flags makes it the stream's last. After the client has terminated the stream only a
+// handler that took the terminating message may still answer it, before it calls Recv again. Beside ctx's error
+// the error is ErrStreamClosed, ErrMessageType, a *FrameError or why the connection ended.
+func (s *ServerStream) Send(ctx context.Context, m *Message) error {
+	if !m.Type.onStream() {
+		return ErrMessageType
+	}
+	if err := s.sendable(); err != nil {
+		return err
+	}
+	o, err := s.conn.out.prepare(m, "")
+	if err != nil {
+		return err
+	}
+	if err := s.conn.out.reserve(ctx, s.conn.ctx, &o); err != nil {
+		return err
+	}
+	o.stream = s.id
+	s.send.Lock()
+	defer s.send.Unlock()
+	if err := s.beginSend(m.Flags&FlagTerminateStream != 0); err != nil {
+		o.receipt.budget.give(o.receipt.weight)
+		return err
+	}
+	return s.conn.endReason(s.conn.out.push(&o))
+}
+
+// sendable says why nothing can be sent.
+func (s *ServerStream) sendable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.sendClosed, s.peerEnded && !s.answering:
+		return ErrStreamClosed
+	case s.conn.ctx.Err() != nil:
+		return context.Cause(s.conn.ctx)
+	}
+	return nil
+}
+
+func (s *ServerStream) isPeerEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peerEnded
+}
+
+// beginSend checks that a message can be sent, and for one that terminates, closes the stream: before the
+// client can see that message, so that what it sends afterwards finds no stream.
+func (s *ServerStream) beginSend(terminates bool) error {
+	if err := s.sendable(); err != nil || !terminates {
+		return err
+	}
+	s.mu.Lock()
+	s.sendClosed = true
+	s.mu.Unlock()
+	c := s.conn
+	c.mu.Lock()
+	if _, open := c.state.streams[s.id]; open {
+		delete(c.state.streams, s.id)
+		c.stats.Closed++
+	}
+	c.mu.Unlock()
+	s.inbox.end(ErrStreamClosed)
+	return nil
+}
+
+// serve runs the handler and ends the stream.
+func (s *ServerStream) serve(h Handler) {
+	if h == nil {
+		h = new(Mux)
+	}
+	err := h.ServeStream(s.ctx, s)
+	s.finish(err)
+	s.inbox.shutDown(ErrStreamClosed)
+	s.cancel(context.Canceled)
+}
+
+// finish tells the client how the handler ended, if the stream is still open.
+func (s *ServerStream) finish(err error) {
+	if errors.Is(err, ErrRefuseStream) {
+		s.conn.end(ErrRefuseStream, faultInternal.message())
+		return
+	}
+	s.send.Lock()
+	defer s.send.Unlock()
+	if err == nil && s.isPeerEnded() {
+		return
+	}
+	if over := s.beginSend(true); over != nil {
+		return
+	}
+	if err == nil {
+		s.conn.out.pushBareEnd(s.id)
+		return
+	}
+	var failure *ApplicationError
+	if !errors.As(err, &failure) {
+		s.conn.server.log("handler of "+s.operation+" failed", err)
+		failure = &ApplicationError{Headers: Headers{String(headerErrorCode, "InternalFailure")}}
+	}
+	s.fail(failure)
+}
+
+// fail sends an application error as the stream's last message. It takes no room in the queue but the
+// receiver's: a handler that has returned cannot wait.
+func (s *ServerStream) fail(e *ApplicationError) {
+	m := &Message{Type: MessageTypeApplicationError, Flags: FlagTerminateStream, Headers: e.Headers, Payload: e.Payload}
+	err := s.conn.out.answerStream(s.id, m)
+	var frame *FrameError
+	switch {
+	case errors.As(err, &frame):
+		s.conn.server.log("application error of "+s.operation+" cannot be sent", err)
+		s.conn.out.pushBareEnd(s.id)
+	case errors.Is(err, ErrQueueFull):
+		s.conn.end(err, nil)
+	}
+}

@@ -59,6 +59,7 @@ func newRootCommand() *cobra.Command {
 		newCheckCommand(),
 		newDemoCommand(),
 		newMushroomCommand(),
+		newEventstreamCommand(),
 		newVersionCommand(),
 		newCompletionCommand(),
 	)

@@ -2,6 +2,7 @@ package eventstream
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"sync"
 	"time"
@@ -177,7 +178,15 @@ func (c *ServerConn) write() {
 	c.closeTransport()
 }
 
-func (c *ServerConn) closeTransport() { _ = c.rwc.Close() }
+// closeTransport closes the socket under TLS without TLS's own goodbye: the reference's client takes that for
+// its own wish to close and tells its application no reason, and messages say their length anyway.
+func (c *ServerConn) closeTransport() {
+	if secure, ok := c.rwc.(*tls.Conn); ok {
+		_ = secure.NetConn().Close()
+		return
+	}
+	_ = c.rwc.Close()
+}
 
 // lost ends the connection after the transport failed.
 func (c *ServerConn) lost(err error) {

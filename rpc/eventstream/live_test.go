@@ -1,0 +1,171 @@
+package eventstream_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/internal/eventstreamtest"
+	"github.com/packetstream/packetstream/rpc/eventstream"
+)
+
+// peer returns a file of a live peer, which scripts/peers/NAME.sh has fetched.
+func peer(t *testing.T, name, pattern string) string {
+	t.Helper()
+	root, err := filepath.Abs("../../.cache/peers")
+	require.NoError(t, err)
+	found, err := filepath.Glob(filepath.Join(root, name, pattern))
+	require.NoError(t, err)
+	if len(found) == 0 {
+		t.Skipf("live peer absent: %s: no %s; run scripts/peers/%s.sh", name, pattern, name)
+	}
+	return found[0]
+}
+
+// runClient runs the reference's Python client against a server.
+func runClient(t *testing.T, args ...string) {
+	t.Helper()
+	python := peer(t, "eventstream-python", "bin/python")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, python, append([]string{"testdata/peers/client.py"}, args...)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Equal(t, 30, bytes.Count(out, []byte("ok   ")), "%s", out)
+}
+
+func TestLivePythonClientTCP(t *testing.T) {
+	l := listen(t, "tcp", "127.0.0.1:0")
+	startServer(t, eventstreamtest.New(), l)
+	runClient(t, l.Addr().String())
+}
+
+func TestLivePythonClientUnix(t *testing.T) {
+	l := listen(t, "unix", t.TempDir()+"/s")
+	startServer(t, eventstreamtest.New(), l)
+	runClient(t, "127.0.0.1:0", "--unix", l.Addr().String())
+}
+
+func TestLivePythonClientTLS(t *testing.T) {
+	config, authority := certificate(t)
+	l := tls.NewListener(listen(t, "tcp", "127.0.0.1:0"), config)
+	startServer(t, eventstreamtest.New(), l)
+	runClient(t, l.Addr().String(), "--ca", authority, "--server-name", "localhost")
+}
+
+// certificate makes an authority and a certificate of it for localhost.
+func certificate(t *testing.T) (config *tls.Config, authority string) {
+	t.Helper()
+	now := time.Now()
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	require.NoError(t, err)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"},
+		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
+	require.NoError(t, err)
+	authority = filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), 0o600))
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, authority
+}
+
+func TestServiceTLS(t *testing.T) {
+	config, authority := certificate(t)
+	l := tls.NewListener(listen(t, "tcp", "127.0.0.1:0"), config)
+	startServer(t, eventstreamtest.New(), l)
+	pemBytes, err := os.ReadFile(authority)
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(pemBytes))
+	client := &tls.Config{RootCAs: roots}
+	address := l.Addr().String()
+	checkService(t, service{
+		dial: func(ctx context.Context, opts *eventstream.Options) (*eventstream.ClientConn, error) {
+			if opts == nil {
+				opts = &eventstream.Options{}
+			}
+			opts.TLS = client
+			return eventstream.Dial(ctx, "tcp", address, opts)
+		},
+		raw: func(ctx context.Context) (net.Conn, error) {
+			return (&tls.Dialer{Config: client}).DialContext(ctx, "tcp", address)
+		},
+	})
+}
+
+// startJava starts the reference's Java server and returns what it says it listens on.
+func startJava(t *testing.T, args ...string) string {
+	t.Helper()
+	jar := peer(t, "eventstream-java", "aws-crt-*.jar")
+	java, err := exec.LookPath("java")
+	if err != nil {
+		t.Skipf("live peer absent: eventstream-java: %v", err)
+	}
+	cmd := exec.Command(java, append([]string{"-cp", jar, "testdata/peers/server/EchoServer.java", "--quiet"}, args...)...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = in.Close()
+		// It halts without care for its exit status.
+		_ = cmd.Wait()
+	})
+	lines := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		lines <- line
+	}()
+	select {
+	case line := <-lines:
+		where, ok := strings.CutPrefix(strings.TrimSpace(line), "LISTENING ")
+		require.True(t, ok, "%q", line)
+		return where
+	case <-time.After(time.Minute):
+		require.Fail(t, "the Java server does not start")
+		return ""
+	}
+}
+
+func TestLiveJavaServerTCP(t *testing.T) {
+	s := serviceAt("tcp", "127.0.0.1:"+startJava(t, "--port", "0"))
+	s.java = true
+	checkService(t, s)
+}
+
+func TestLiveJavaServerUnix(t *testing.T) {
+	s := serviceAt("unix", startJava(t, "--unix", filepath.Join(t.TempDir(), "s")))
+	s.java = true
+	checkService(t, s)
+}

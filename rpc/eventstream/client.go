@@ -58,7 +58,7 @@ type ClientConn struct {
 // end its Read and Write. Of opts, only the limits matter here. The error is about opts alone.
 func NewConn(rwc io.ReadWriteCloser, handler *ConnHandler, opts *Options) (*ClientConn, error) {
 	opts = orDefault(opts, &Options{})
-	l, err := newLimits(opts.SendQueue, opts.ReceiveQueue, opts.MaxMessage)
+	l, err := newLimits(opts.SendQueue, opts.ReceiveQueue, opts.MaxMessage, opts.WriteTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func NewConn(rwc io.ReadWriteCloser, handler *ConnHandler, opts *Options) (*Clie
 		state:   clientState{streams: map[int32]*Continuation{}},
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	c.out = newSender(rwc, l, c.lost)
+	c.out = newSender(rwc, l, c.lost, func() { c.end(ErrWriteTimeout, nil) })
 	c.ioLeft.Store(2)
 	c.events.post(event{kind: eventSetup})
 	// Close ends these three: the first two by closing the transport, the third because they are gone.
@@ -91,7 +91,7 @@ func (c *ClientConn) IsOpen() bool { return c.ctx.Err() == nil }
 func (c *ClientConn) Done() <-chan struct{} { return c.done }
 
 // Err returns why the connection ended: nil while it is open and after Close, else ErrPeerClosed (which a
-// *PeerError can stand for), a *FrameError, a *ViolationError or ErrQueueFull.
+// *PeerError can stand for), a *FrameError, a *ViolationError, ErrQueueFull or ErrWriteTimeout.
 func (c *ClientConn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

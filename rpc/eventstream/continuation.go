@@ -1,6 +1,7 @@
 package eventstream
 
 import (
+	"context"
 	"sync"
 )
 
@@ -155,10 +156,11 @@ func (k *Continuation) unregister(id int32) bool {
 // flushed. The error is ErrNotActivated, ErrStreamClosed, ErrMessageType, a *FrameError, ErrQueueFull or
 // ErrClosed; with any of them nothing was sent and the stream is as it was.
 func (k *Continuation) SendMessage(m *Message, flushed func(error)) error {
-	return k.sendMessage(m, flushed, func(o *outgoing) error { return k.conn.out.tryReserve(o) })
+	return k.sendMessage(nil, m, flushed)
 }
 
-func (k *Continuation) sendMessage(m *Message, flushed func(error), reserve func(*outgoing) error) error {
+// sendMessage waits for room in the queue until ctx ends, or not at all if ctx is nil.
+func (k *Continuation) sendMessage(ctx context.Context, m *Message, flushed func(error)) error {
 	if !m.Type.onStream() {
 		return ErrMessageType
 	}
@@ -169,7 +171,12 @@ func (k *Continuation) sendMessage(m *Message, flushed func(error), reserve func
 	if err != nil {
 		return err
 	}
-	if err := reserve(&o); err != nil {
+	if ctx == nil {
+		err = k.conn.out.tryReserve(&o)
+	} else {
+		err = k.conn.out.reserve(ctx, k.conn.ctx, &o)
+	}
+	if err != nil {
 		return err
 	}
 	k.send.Lock()

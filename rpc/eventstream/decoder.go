@@ -15,6 +15,8 @@ type Decoder struct {
 	end   int // behind the last byte read
 	limit int
 	err   error
+
+	scratch Headers // reused by decodeOwned
 }
 
 // NewDecoder returns a decoder that reads from r. It may read beyond the message it decodes.
@@ -48,9 +50,12 @@ func (d *Decoder) decodeOwned() (f Frame, size int, err error) {
 	if err != nil {
 		return Frame{}, 0, err
 	}
+	f.Headers = d.scratch
 	if err := d.parse(b, &f); err != nil {
 		return Frame{}, 0, err
 	}
+	d.scratch = f.Headers
+	f.Headers = append(make(Headers, 0, len(f.Headers)), f.Headers...)
 	if len(b) >= ownBufferLen && d.start == d.end {
 		d.buf, d.start, d.end = nil, 0, 0
 		return f, len(b), nil

@@ -89,6 +89,8 @@ var (
 	// ErrQueueFull means that a message was not accepted because too many wait to be written. As the
 	// end of a connection it means that the peer asked for answers and did not read them.
 	ErrQueueFull = errors.New("eventstream: send queue is full")
+	// ErrWriteTimeout means that the peer did not take what was written to it.
+	ErrWriteTimeout = errors.New("eventstream: peer does not read")
 	// ErrServerClosed is what Serve returns once the server was shut down or closed.
 	ErrServerClosed = errors.New("eventstream: server closed")
 	// ErrRefuseStream is what a Handler returns to refuse a stream the way the reference does: the

@@ -13,6 +13,7 @@ type inbox struct {
 
 	mu    sync.Mutex // guards the fields below
 	queue []held
+	head  int   // of queue; those before it were taken
 	err   error // what take returns once the queue is empty
 	shut  bool  // nobody will take any more
 }
@@ -37,6 +38,11 @@ func (b *inbox) put(m *Message, weight int64) {
 	b.mu.Lock()
 	dropped := b.shut || b.err != nil
 	if !dropped {
+		if b.head > 0 && len(b.queue) == cap(b.queue) {
+			n := copy(b.queue, b.queue[b.head:])
+			clear(b.queue[n:])
+			b.queue, b.head = b.queue[:n], 0
+		}
 		b.queue = append(b.queue, held{m, weight})
 	}
 	b.mu.Unlock()
@@ -60,8 +66,8 @@ func (b *inbox) end(err error) {
 // shutDown drops what is queued and all that comes later.
 func (b *inbox) shutDown(err error) {
 	b.mu.Lock()
-	queue := b.queue
-	b.queue, b.shut = nil, true
+	queue := b.queue[b.head:]
+	b.queue, b.head, b.shut = nil, 0, true
 	if b.err == nil {
 		b.err = err
 	}
@@ -76,11 +82,11 @@ func (b *inbox) shutDown(err error) {
 func (b *inbox) take(ctx context.Context) (*Message, error) {
 	for {
 		b.mu.Lock()
-		if len(b.queue) > 0 {
-			h := b.queue[0]
-			b.queue[0] = held{}
-			b.queue = b.queue[1:]
-			more := len(b.queue) > 0 || b.err != nil
+		if b.head < len(b.queue) {
+			h := b.queue[b.head]
+			b.queue[b.head] = held{}
+			b.head++
+			more := b.head < len(b.queue) || b.err != nil
 			b.mu.Unlock()
 			if more {
 				b.signal()

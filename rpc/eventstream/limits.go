@@ -49,6 +49,10 @@ const (
 	// would hold a descriptor for ever.
 	DefaultHandshakeTimeout = 30 * time.Second
 
+	// DefaultWriteTimeout is how long one write, of at most what the send queue holds, may take. A peer that
+	// has stopped reading would hold a queue and the handlers that wait for it for ever.
+	DefaultWriteTimeout = 2 * time.Minute
+
 	// DefaultLinger is how long a server waits for the peer to close after it wrote a rejecting
 	// CONNECT_ACK or a fatal error. A client that has not yet read that message when the socket
 	// closes reports a lost socket instead of the reason.
@@ -80,6 +84,9 @@ const (
 	// ownBufferLen is from which message length on the payload is handed over in the buffer it was
 	// read into, instead of being copied out of the decoder's.
 	ownBufferLen = 64 << 10
+
+	// keepReceipts is how many messages a batch may have had for its bookkeeping to be kept for reuse.
+	keepReceipts = 1024
 
 	// inlineMessageLen is up to which length a message is encoded into the shared batch; longer
 	// ones get a buffer of their own and are encoded outside the lock.

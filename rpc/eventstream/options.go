@@ -20,6 +20,10 @@ type Options struct {
 	// Zero means DefaultHandshakeTimeout, a negative value no limit.
 	HandshakeTimeout time.Duration
 
+	// WriteTimeout is how long one write may take before the peer is given up, for it does not read.
+	// Zero means DefaultWriteTimeout, a negative value no limit.
+	WriteTimeout time.Duration
+
 	// SendQueue is how many bytes may be accepted and not yet written; 0 means DefaultSendQueue. One
 	// message is always accepted, however large.
 	SendQueue int
@@ -35,9 +39,11 @@ type Options struct {
 // limits are the checked limits of one connection.
 type limits struct {
 	sendQueue, receiveQueue, maxMessage int
+
+	writeTimeout time.Duration // 0: none
 }
 
-func newLimits(sendQueue, receiveQueue, maxMessage int) (limits, error) {
+func newLimits(sendQueue, receiveQueue, maxMessage int, writeTimeout time.Duration) (limits, error) {
 	if sendQueue < 0 || receiveQueue < 0 {
 		return limits{}, fmt.Errorf("eventstream: queue of %d bytes", min(sendQueue, receiveQueue))
 	}
@@ -49,6 +55,7 @@ func newLimits(sendQueue, receiveQueue, maxMessage int) (limits, error) {
 		sendQueue:    orDefault(sendQueue, DefaultSendQueue),
 		receiveQueue: orDefault(receiveQueue, DefaultReceiveQueue),
 		maxMessage:   orDefault(maxMessage, MaxMessageLen),
+		writeTimeout: max(orDefault(writeTimeout, DefaultWriteTimeout), 0),
 	}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // sender is the writing half of a connection: a queue of encoded messages and the goroutine that
@@ -15,12 +16,17 @@ type sender struct {
 	wake    chan struct{}
 
 	w       io.Writer
-	try     func([]byte) (int, error) // writes what can be written without waiting; nil if there is none
+	try     *tryWriter // nil if w cannot be written to without waiting; used by who has inline set
 	onError func(error)
+
+	timeout time.Duration // of one write; 0 for none
+	expired func()        // gives the connection up, which ends the write
 
 	mu      sync.Mutex // guards the fields below; never held during a write
 	queue   batch
-	spare   []byte // a written buffer, for reuse
+	spare   batch  // the memory of a written one, for reuse
+	small   []byte // likewise, of a chunk
+	large   []byte // likewise, of a large message
 	writing bool   // somebody is writing or has been woken to
 	inline  bool   // that somebody is a caller of push
 	err     error  // why nothing more is accepted
@@ -49,14 +55,16 @@ func (r receipt) settle(err error) {
 	}
 }
 
-func newSender(w io.Writer, l limits, onError func(error)) *sender {
+func newSender(w io.Writer, l limits, onError func(error), expired func()) *sender {
 	return &sender{
 		room:    newBudget(l.sendQueue),
 		answers: newBudget(l.sendQueue),
 		wake:    make(chan struct{}, 1),
 		w:       w,
-		try:     tryWriter(w),
+		try:     newTryWriter(w),
 		onError: onError,
+		timeout: l.writeTimeout,
+		expired: expired,
 	}
 }
 
@@ -105,7 +113,7 @@ func (s *sender) tryReserve(o *outgoing) error {
 func (s *sender) push(o *outgoing) error {
 	var own []byte
 	if o.total > inlineMessageLen {
-		own = appendMessage(nil, o.message, o.stream, o.operation, o.hlen)
+		own = appendMessage(s.takeLarge(), o.message, o.stream, o.operation, o.hlen)
 	}
 	s.mu.Lock()
 	if err := s.err; err != nil {
@@ -155,12 +163,21 @@ func (s *sender) pushBareEnd(stream int32) {
 	_ = s.push(&o)
 }
 
+// takeLarge returns memory for a large message, if there is some to reuse.
+func (s *sender) takeLarge() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.large
+	s.large = nil
+	return b
+}
+
 // openChunk returns the chunk that small messages are appended to. Called with mu held.
 func (s *sender) openChunk() *[]byte {
 	q := &s.queue
 	if n := len(q.chunks); !q.open || len(q.chunks[n-1]) > inlineMessageLen {
-		q.chunks, q.open = append(q.chunks, s.spare[:0]), true
-		s.spare = nil
+		q.chunks, q.open = append(q.chunks, s.small), true
+		s.small = nil
 	}
 	return &q.chunks[len(q.chunks)-1]
 }
@@ -186,7 +203,7 @@ func (s *sender) start() {
 // writeInline writes what the transport takes without waiting, on the goroutine that had the message: a wake-up
 // saved. The rest is the writer's.
 func (s *sender) writeInline(b batch) {
-	n, err := s.try(b.chunks[0])
+	n, err := s.try.try(b.chunks[0])
 	written := err == nil && n == len(b.chunks[0])
 	if written {
 		b.settle(nil)
@@ -194,7 +211,7 @@ func (s *sender) writeInline(b batch) {
 	s.mu.Lock()
 	s.inline = false
 	if written {
-		s.recycle(b.chunks[0])
+		s.recycle(b)
 	} else {
 		// An error is met again, and reported, by the writer.
 		b.chunks[0] = b.chunks[0][n:]
@@ -214,15 +231,27 @@ func (s *sender) writeInline(b batch) {
 // takeQueue is called with mu held.
 func (s *sender) takeQueue() batch {
 	b := s.queue
-	s.queue = batch{}
+	s.queue, s.spare = s.spare, batch{}
 	return b
 }
 
-// recycle is called with mu held.
-func (s *sender) recycle(chunk []byte) {
-	if c := cap(chunk); c > cap(s.spare) && c <= keepBufferLen {
-		s.spare = chunk
+// recycle keeps the memory of a batch that was written and settled, if it is not too much. Called with mu held.
+func (s *sender) recycle(b batch) {
+	for _, chunk := range b.chunks {
+		switch {
+		case cap(chunk) > keepBufferLen:
+		case cap(chunk) > 2*inlineMessageLen:
+			s.large = chunk[:0]
+		case cap(chunk) > cap(s.small):
+			s.small = chunk[:0]
+		}
 	}
+	if len(b.receipts) > keepReceipts {
+		return
+	}
+	clear(b.chunks)
+	clear(b.receipts)
+	s.spare = batch{chunks: b.chunks[:0], receipts: b.receipts[:0]}
 }
 
 // run writes until stop was called and the queue is empty.
@@ -252,11 +281,7 @@ func (s *sender) drain() (stopped bool) {
 		b := s.takeQueue()
 		s.mu.Unlock()
 
-		var keep []byte
-		if len(b.chunks) == 1 {
-			keep = b.chunks[0]
-		}
-		if _, err := b.chunks.WriteTo(s.w); err != nil {
+		if err := s.write(b.chunks); err != nil {
 			s.onError(err)
 			s.stop(err, nil, true)
 			b.settle(err)
@@ -264,9 +289,24 @@ func (s *sender) drain() (stopped bool) {
 		}
 		b.settle(nil)
 		s.mu.Lock()
-		s.recycle(keep)
+		s.recycle(b)
 		s.mu.Unlock()
 	}
+}
+
+// write writes chunks within the timeout.
+func (s *sender) write(chunks net.Buffers) error {
+	if s.timeout > 0 {
+		defer time.AfterFunc(s.timeout, s.expired).Stop()
+	}
+	if len(chunks) == 1 {
+		_, err := s.w.Write(chunks[0])
+		return err
+	}
+	// WriteTo consumes the slice it is called on, and the caller's is to be used again.
+	rest := append(net.Buffers(nil), chunks...)
+	_, err := rest.WriteTo(s.w)
+	return err
 }
 
 func (b *batch) settle(err error) {

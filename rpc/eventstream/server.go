@@ -24,7 +24,7 @@ type Server struct {
 
 	// ProtocolMessage is called for every other message of a connection, and reports whether it has
 	// dealt with it. Else a PING is answered and the rest dropped. Nothing is read from the client
-	// until it returns. ctx ends with the connection. It must not close the server.
+	// until it returns. ctx ends with the connection.
 	ProtocolMessage func(ctx context.Context, c *ServerConn, m *Message) bool
 
 	// Logger is told of handlers' errors and of connections that end in another way than by their
@@ -38,6 +38,10 @@ type Server struct {
 	// HandshakeTimeout is how long a connection may take until it is accepted; 0 means
 	// DefaultHandshakeTimeout, a negative value no limit.
 	HandshakeTimeout time.Duration
+
+	// WriteTimeout is how long one write to a connection may take before the client is given up, for
+	// it does not read; 0 means DefaultWriteTimeout, a negative value no limit.
+	WriteTimeout time.Duration
 
 	// Linger is how long the client is waited for to close after a rejection or a fatal error; 0
 	// means DefaultLinger, a negative value not at all.
@@ -136,8 +140,8 @@ func (s *Server) log(what string, err error) {
 // ServeConn serves one connection, which it owns from the call on, until it has ended and all its
 // handlers have returned. Closing rwc must end its Read and Write. When ctx ends the connection is
 // closed. It returns why the connection ended: nil if this end closed it, ErrPeerClosed if the client
-// did, a *FrameError, a *ViolationError, a *RejectedError, ErrHandshakeTimeout, ErrRefuseStream, ErrQueueFull,
-// ctx's error, or ErrServerClosed if the server was closed before.
+// did, a *FrameError, a *ViolationError, a *RejectedError, ErrHandshakeTimeout, ErrWriteTimeout, ErrRefuseStream,
+// ErrQueueFull, ctx's error, or ErrServerClosed if the server was closed before.
 func (s *Server) ServeConn(ctx context.Context, rwc io.ReadWriteCloser) error {
 	c, err := newServerConn(s, rwc)
 	if err == nil && !s.add(c) {
@@ -206,19 +210,18 @@ func (s *Server) beginClose() (conns []*ServerConn, idle <-chan struct{}) {
 	return conns, s.idle
 }
 
-// Close closes the listeners and every connection and waits until all handlers have returned. A handler must
-// not call it. It always returns nil.
+// Close closes the listeners and every connection, as ServerConn.Close does, and waits for nothing: Serve and
+// ServeConn return once it is done. It always returns nil.
 func (s *Server) Close() error {
-	conns, idle := s.beginClose()
+	conns, _ := s.beginClose()
 	for _, c := range conns {
 		c.end(nil, nil)
 	}
-	<-idle
 	return nil
 }
 
 // Shutdown closes the listeners, then each connection as soon as it has no open stream; a stream that is opened
-// meanwhile is answered by an application error, "ServerShutdown". When ctx ends first it closes
+// meanwhile is answered by an application error, "ServerShutdown". It waits for all that. When ctx ends first it closes
 // what is left, as Close does, and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	conns, idle := s.beginClose()

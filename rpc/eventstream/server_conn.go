@@ -43,7 +43,7 @@ type ConnStats struct {
 }
 
 func newServerConn(s *Server, rwc io.ReadWriteCloser) (*ServerConn, error) {
-	l, err := newLimits(s.SendQueue, s.ReceiveQueue, s.MaxMessage)
+	l, err := newLimits(s.SendQueue, s.ReceiveQueue, s.MaxMessage, s.WriteTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func newServerConn(s *Server, rwc io.ReadWriteCloser) (*ServerConn, error) {
 		state:    serverState{streams: map[int32]*ServerStream{}},
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	c.out = newSender(rwc, l, c.lost)
+	c.out = newSender(rwc, l, c.lost, func() { c.end(ErrWriteTimeout, nil) })
 	return c, nil
 }
 

@@ -64,7 +64,7 @@ func (s *Stream) Send(ctx context.Context, m *Message) error {
 		return err
 	}
 	c := s.k.conn
-	err := s.k.sendMessage(m, nil, func(o *outgoing) error { return c.out.reserve(ctx, c.ctx, o) })
+	err := s.k.sendMessage(ctx, m, nil)
 	if err != nil {
 		return c.endReason(err)
 	}

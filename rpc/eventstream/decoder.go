@@ -1,6 +1,7 @@
 package eventstream
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -79,6 +80,12 @@ func isHeaderError(err error) bool {
 
 // Buffered returns how many bytes were read and not decoded yet.
 func (d *Decoder) Buffered() int { return d.end - d.start }
+
+// hasWhole reports whether the next message needs no reading.
+func (d *Decoder) hasWhole() bool {
+	n := d.end - d.start
+	return n >= preludeLen && uint32(n) >= binary.BigEndian.Uint32(d.buf[d.start:])
+}
 
 // next returns the bytes of the next whole message.
 func (d *Decoder) next() ([]byte, error) {

@@ -53,6 +53,13 @@ func (b *inbox) put(m *Message, weight int64) {
 	b.signal()
 }
 
+// isEmpty reports whether take would wait.
+func (b *inbox) isEmpty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.head == len(b.queue) && b.err == nil
+}
+
 // end makes take return err once the queue is empty. The first call counts.
 func (b *inbox) end(err error) {
 	b.mu.Lock()

@@ -72,6 +72,13 @@ const (
 	minAcceptPause = 5 * time.Millisecond
 	maxAcceptPause = time.Second
 
+	// inlinePatience is how long a handler may run on the goroutine that receives before another goroutine goes
+	// on receiving: what a handler that does not wait for anything stays well below.
+	inlinePatience = time.Millisecond
+
+	// maxSlowOperations is how many operations a connection remembers whose handlers took longer.
+	maxSlowOperations = 256
+
 	// readBufferLen is a decoder's buffer to begin with: small, because idle connections are many.
 	readBufferLen = 4 << 10
 

@@ -29,6 +29,7 @@ type sender struct {
 	large   []byte // likewise, of a large message
 	writing bool   // somebody is writing or has been woken to
 	inline  bool   // that somebody is a caller of push
+	corked  bool   // what is queued waits for more
 	err     error  // why nothing more is accepted
 }
 
@@ -182,9 +183,30 @@ func (s *sender) openChunk() *[]byte {
 	return &q.chunks[len(q.chunks)-1]
 }
 
+// cork makes what is pushed wait for uncork, to leave in one write. stop uncorks too.
+func (s *sender) cork() {
+	s.mu.Lock()
+	s.corked = true
+	s.mu.Unlock()
+}
+
+func (s *sender) uncork() {
+	s.mu.Lock()
+	if !s.corked {
+		s.mu.Unlock()
+		return
+	}
+	s.corked = false
+	if len(s.queue.chunks) == 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.start()
+}
+
 // start sees to it that somebody writes the queue. Called with mu held, returns without.
 func (s *sender) start() {
-	if s.writing {
+	if s.writing || s.corked {
 		s.mu.Unlock()
 		return
 	}
@@ -323,6 +345,7 @@ func (s *sender) stop(err error, last *Message, drop bool) {
 		s.err = err
 		s.pushLast(last)
 	}
+	s.corked = false
 	err = s.err
 	var dropped batch
 	if drop {

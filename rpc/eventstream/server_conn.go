@@ -15,6 +15,9 @@ type ServerConn struct {
 	limits limits
 	out    *sender
 	in     *budget
+	dec    *Decoder // belongs to who has the turn
+
+	deadlines interface{ SetReadDeadline(time.Time) error } // of rwc; nil if it has none
 
 	ctx      context.Context // ends, with the reason as cause, when the connection does
 	cancel   context.CancelCauseFunc
@@ -32,6 +35,7 @@ type ServerConn struct {
 	linger    time.Duration // how long to wait for the client to close
 	backstop  *time.Timer   // closes the transport if it cannot be written to
 	deadline  *time.Timer   // of the handshake; nil if it has none
+	turn      turn
 }
 
 // ConnStats counts what happened on a connection so far. A stream counts as closed once either end has
@@ -52,9 +56,11 @@ func newServerConn(s *Server, rwc io.ReadWriteCloser) (*ServerConn, error) {
 		rwc:      rwc,
 		limits:   l,
 		in:       newBudget(l.receiveQueue),
+		dec:      newDecoder(rwc, l.maxMessage),
 		readDone: make(chan struct{}),
 		state:    serverState{streams: map[int32]*ServerStream{}},
 	}
+	c.deadlines, _ = rwc.(interface{ SetReadDeadline(time.Time) error })
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.out = newSender(rwc, l, c.lost, func() { c.end(ErrWriteTimeout, nil) })
 	return c, nil
@@ -131,13 +137,14 @@ func (c *ServerConn) serve() error {
 	c.startDeadline()
 	var writer sync.WaitGroup
 	writer.Go(c.write)
-	c.read()
-	close(c.readDone)
+	c.receiveLoop()
+	<-c.readDone
 	writer.Wait()
 	c.handlers.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopDeadline()
+	c.stopTurn()
 	return c.reason
 }
 
@@ -214,9 +221,15 @@ func (c *ServerConn) end(reason error, last *Message) {
 	}
 	streams := c.state.streams
 	c.state.streams = map[int32]*ServerStream{}
+	inRecv := c.turn.reading
 	c.mu.Unlock()
 
 	c.out.stop(ErrClosed, last, !polite)
+	if inRecv {
+		// A handler's Recv is in Read. This comes before cancel, or it could break off the reading that
+		// comes after it.
+		_ = c.deadlines.SetReadDeadline(time.Unix(1, 0))
+	}
 	cause := orDefault(reason, ErrClosed)
 	c.cancel(cause)
 	for _, st := range streams {
@@ -238,26 +251,25 @@ func (c *ServerConn) drain() {
 	}
 }
 
-// read receives until the connection ends, then drops what still comes until the transport closes: the
-// kernel would take back what the client has not read yet if a socket were closed with unread input.
-func (c *ServerConn) read() {
-	dec := newDecoder(c.rwc, c.limits.maxMessage)
-	for c.readOne(dec) {
+// readOne receives one message. It returns the stream that the message opened, to be served, and whether there
+// can be more messages.
+func (c *ServerConn) readOne() (opened *ServerStream, more bool) {
+	if c.ctx.Err() != nil {
+		return nil, false
 	}
-	_, _ = io.Copy(io.Discard, c.rwc)
-}
-
-func (c *ServerConn) readOne(dec *Decoder) bool {
-	f, size, err := dec.decodeOwned()
+	if !c.dec.hasWhole() {
+		c.out.uncork()
+	}
+	f, size, err := c.dec.decodeOwned()
 	switch {
 	case c.ctx.Err() != nil:
-		return false
+		return nil, false
 	case err != nil && isHeaderError(err):
 		c.violation(faultInternal, err)
-		return false
+		return nil, false
 	case err != nil:
 		c.lost(err)
-		return false
+		return nil, false
 	}
 	return c.receive(f, size)
 }
@@ -266,12 +278,11 @@ func (c *ServerConn) violation(f *fault, err error) {
 	c.end(&ViolationError{Reason: f.reason, Err: err}, f.message())
 }
 
-// receive handles one message, and reports whether there can be more.
-func (c *ServerConn) receive(f Frame, size int) bool {
+func (c *ServerConn) receive(f Frame, size int) (opened *ServerStream, more bool) {
 	e, ok := readEnvelope(f.Headers)
 	if !ok {
 		c.violation(faultMissing, nil)
-		return false
+		return nil, false
 	}
 	m := &Message{Type: e.typ, Flags: e.flags, Headers: f.Headers, Payload: f.Payload}
 	c.mu.Lock()
@@ -299,18 +310,18 @@ func (c *ServerConn) receive(f Frame, size int) bool {
 	switch v.action {
 	case actFail:
 		c.violation(v.fault, nil)
-		return false
+		return nil, false
 	case actProtocol:
-		return c.protocolMessage(m)
+		return nil, c.protocolMessage(m)
 	case actOpen:
 		if refusal != "" {
-			return c.refuse(e, refusal)
+			return nil, c.refuse(e, refusal)
 		}
-		return c.deliver(st, m, size, true) && c.start(st)
+		return st, c.deliver(st, m, size, true)
 	case actDeliver:
-		return c.deliver(st, m, size, false)
+		return nil, c.deliver(st, m, size, false)
 	}
-	return true
+	return nil, true
 }
 
 // mayOpen says why a stream that was opened is not to be served. Called with mu held.
@@ -359,18 +370,22 @@ func (c *ServerConn) deliver(st *ServerStream, m *Message, size int, opens bool)
 }
 
 // start serves a stream on a goroutine of its own, which the connection waits for.
-func (c *ServerConn) start(st *ServerStream) bool {
+func (c *ServerConn) start(st *ServerStream) {
 	c.handlers.Go(func() {
 		st.serve(c.server.Handler)
-		c.mu.Lock()
-		c.serving--
-		last := c.draining && c.serving == 0
-		c.mu.Unlock()
-		if last {
-			c.end(nil, nil)
-		}
+		c.served()
 	})
-	return true
+}
+
+// served counts a handler that has returned.
+func (c *ServerConn) served() {
+	c.mu.Lock()
+	c.serving--
+	last := c.draining && c.serving == 0
+	c.mu.Unlock()
+	if last {
+		c.end(nil, nil)
+	}
 }
 
 // protocolMessage hands a message of the connection to the application or answers it.

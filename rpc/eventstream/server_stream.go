@@ -63,6 +63,12 @@ func (s *ServerStream) put(m *Message, weight int64, terminates, opens bool) {
 // connection ended. A terminating message without content is not delivered, unless it is the first. An
 // application error of the client is a message like others.
 func (s *ServerStream) Recv(ctx context.Context) (*Message, error) {
+	if s.inbox.isEmpty() {
+		// Receiving ends with the stream's own context; any other's end needs this goroutine free to notice.
+		if ctx != s.ctx || !s.conn.receiveFor(s) {
+			s.conn.giveTurn(s)
+		}
+	}
 	m, err := s.inbox.take(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,8 +101,11 @@ func (s *ServerStream) Send(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
-	if err := s.conn.out.reserve(ctx, s.conn.ctx, &o); err != nil {
-		return err
+	if s.conn.out.tryReserve(&o) != nil {
+		s.conn.giveTurn(s)
+		if err := s.conn.out.reserve(ctx, s.conn.ctx, &o); err != nil {
+			return err
+		}
 	}
 	o.stream = s.id
 	s.send.Lock()

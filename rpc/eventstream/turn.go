@@ -1,0 +1,172 @@
+package eventstream
+
+import (
+	"io"
+	"time"
+)
+
+// turn is whose turn it is to receive on a server's connection. It is a goroutine's that does nothing else,
+// except that it runs the handler of a stream that it just opened by itself: that spares a call two goroutine
+// switches. While it does, nobody receives, so the handler's stream gives the turn away before it waits, and a
+// timer takes it from a handler that takes its time. A handler that waits for its own next message keeps the turn
+// and receives until that has come. Guarded by the connection's mu.
+type turn struct {
+	inline   *ServerStream // the stream that has the turn, if one has
+	reading  bool          // it receives
+	moves    uint64        // counts what happened, for the timer to see whether anything did
+	watched  uint64        // moves when the timer was set
+	watching bool          // the timer is set
+	timer    *time.Timer
+	slow     map[string]struct{} // operations whose handlers lost the turn; they get goroutines
+}
+
+// receiveLoop receives while the caller has the turn.
+func (c *ServerConn) receiveLoop() {
+	for {
+		st, more := c.readOne()
+		if !more {
+			break
+		}
+		if st == nil {
+			continue
+		}
+		if !c.beginInline(st) {
+			c.start(st)
+			continue
+		}
+		st.serve(c.server.Handler)
+		if !c.endInline(st) {
+			return
+		}
+	}
+	c.discard()
+	close(c.readDone)
+}
+
+// discard drops what still comes until the transport closes: the kernel would take back what the client has not
+// read yet if a socket were closed with unread input.
+func (c *ServerConn) discard() {
+	if c.deadlines != nil {
+		_ = c.deadlines.SetReadDeadline(time.Time{})
+	}
+	_, _ = io.Copy(io.Discard, c.rwc)
+}
+
+// beginInline gives the turn to a stream, unless its operation is known to take its time.
+func (c *ServerConn) beginInline(st *ServerStream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, slow := c.turn.slow[st.operation]; slow {
+		return false
+	}
+	c.turn.inline = st
+	c.move()
+	if c.dec.hasWhole() {
+		// The reply can leave together with that to the next message, which is there already.
+		c.out.cork()
+	}
+	return true
+}
+
+// endInline takes the turn back after the stream's handler has returned, and reports whether it was still there.
+func (c *ServerConn) endInline(st *ServerStream) bool {
+	c.mu.Lock()
+	kept := c.turn.inline == st
+	if kept {
+		c.turn.inline = nil
+		c.turn.moves++
+	}
+	c.mu.Unlock()
+	c.served()
+	return kept
+}
+
+// move notes that a handler begins to run with the turn. Called with mu held.
+func (c *ServerConn) move() {
+	t := &c.turn
+	t.moves++
+	if t.watching {
+		return
+	}
+	t.watching, t.watched = true, t.moves
+	if t.timer == nil {
+		t.timer = time.AfterFunc(inlinePatience, c.watch)
+		return
+	}
+	t.timer.Reset(inlinePatience)
+}
+
+// watch takes the turn from a handler that has had it since the timer was set.
+func (c *ServerConn) watch() {
+	c.mu.Lock()
+	t := &c.turn
+	st, still := t.inline, t.moves == t.watched
+	if !still {
+		t.watched = t.moves
+		t.timer.Reset(inlinePatience)
+		c.mu.Unlock()
+		return
+	}
+	t.watching = false
+	if st == nil || t.reading {
+		c.mu.Unlock()
+		return
+	}
+	if t.slow == nil || len(t.slow) >= maxSlowOperations {
+		t.slow = map[string]struct{}{}
+	}
+	t.slow[st.operation] = struct{}{}
+	c.mu.Unlock()
+	c.giveTurn(st)
+}
+
+// giveTurn lets another goroutine receive, if the stream has the turn. Its handler may wait then.
+func (c *ServerConn) giveTurn(st *ServerStream) {
+	c.mu.Lock()
+	had := c.turn.inline == st && !c.turn.reading
+	if had {
+		c.turn.inline = nil
+	}
+	c.mu.Unlock()
+	if had {
+		c.out.uncork()
+		// serve waits for readDone, and so for this goroutine, before it waits for the handlers.
+		c.handlers.Go(c.receiveLoop)
+	}
+}
+
+// receiveFor receives until the stream that has the turn has a message or an end, and reports whether it could. For
+// a stream without the turn it cannot, nor on a transport without deadlines: the connection's end has to break Read off.
+func (c *ServerConn) receiveFor(st *ServerStream) bool {
+	if c.deadlines == nil {
+		return false
+	}
+	c.mu.Lock()
+	mine := c.turn.inline == st && !c.turn.reading && !c.ended
+	c.turn.reading = c.turn.reading || mine
+	c.mu.Unlock()
+	if !mine {
+		return false
+	}
+	for st.inbox.isEmpty() {
+		other, more := c.readOne()
+		if !more {
+			break
+		}
+		if other != nil {
+			c.start(other)
+		}
+	}
+	c.mu.Lock()
+	c.turn.reading = false
+	c.move()
+	c.mu.Unlock()
+	return true
+}
+
+// stopTurn is called when the connection is over. Called with mu held.
+func (c *ServerConn) stopTurn() {
+	if c.turn.timer != nil {
+		c.turn.timer.Stop()
+	}
+}

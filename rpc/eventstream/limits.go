@@ -73,8 +73,9 @@ const (
 	maxAcceptPause = time.Second
 
 	// inlinePatience is how long a handler may run on the goroutine that receives before another goroutine goes
-	// on receiving: what a handler that does not wait for anything stays well below.
-	inlinePatience = time.Millisecond
+	// on receiving. A handler that waits for nothing stays well below; a busy connection pays for one timer in that
+	// time.
+	inlinePatience = 5 * time.Millisecond
 
 	// maxSlowOperations is how many operations a connection remembers whose handlers took longer.
 	maxSlowOperations = 256

@@ -21,12 +21,7 @@ import (
 	"github.com/packetstream/packetstream/rpc/eventstream"
 )
 
-var (
-	connect = rawMessage(eventstream.Message{Type: eventstream.MessageTypeConnect}, 0, "")
-	accept  = rawMessage(eventstream.Message{
-		Type: eventstream.MessageTypeConnectAck, Flags: eventstream.FlagConnectionAccepted,
-	}, 0, "")
-)
+var connect = rawMessage(eventstream.Message{Type: eventstream.MessageTypeConnect}, 0, "")
 
 // pair connects a client to a server inside a bubble of synctest.
 func pair(t *testing.T, s *eventstream.Server, opts *eventstream.Options) (c *eventstream.ClientConn, ended <-chan error) {

@@ -1,7 +1,6 @@
 package eventstream
 
 import (
-	"context"
 	"sync"
 )
 
@@ -156,37 +155,37 @@ func (k *Continuation) unregister(id int32) bool {
 // flushed. The error is ErrNotActivated, ErrStreamClosed, ErrMessageType, a *FrameError, ErrQueueFull or
 // ErrClosed; with any of them nothing was sent and the stream is as it was.
 func (k *Continuation) SendMessage(m *Message, flushed func(error)) error {
-	return k.sendMessage(nil, m, flushed)
+	o, err := k.prepareSend(m)
+	if err != nil {
+		return err
+	}
+	if err := k.conn.out.tryReserve(&o); err != nil {
+		return err
+	}
+	return k.push(&o, flushed)
 }
 
-// sendMessage waits for room in the queue until ctx ends, or not at all if ctx is nil.
-func (k *Continuation) sendMessage(ctx context.Context, m *Message, flushed func(error)) error {
+// prepareSend checks a message before room is reserved for it.
+func (k *Continuation) prepareSend(m *Message) (outgoing, error) {
 	if !m.Type.onStream() {
-		return ErrMessageType
+		return outgoing{}, ErrMessageType
 	}
 	if err := k.sendable(); err != nil {
-		return err
+		return outgoing{}, err
 	}
-	o, err := k.conn.out.prepare(m, "")
-	if err != nil {
-		return err
-	}
-	if ctx == nil {
-		err = k.conn.out.tryReserve(&o)
-	} else {
-		err = k.conn.out.reserve(ctx, k.conn.ctx, &o)
-	}
-	if err != nil {
-		return err
-	}
+	return k.conn.out.prepare(m, "")
+}
+
+// push queues a message for which room was reserved.
+func (k *Continuation) push(o *outgoing, flushed func(error)) error {
 	k.send.Lock()
 	defer k.send.Unlock()
-	if err := k.beginSend(m, &o); err != nil {
+	if err := k.beginSend(o); err != nil {
 		o.receipt.budget.give(o.receipt.weight)
 		return err
 	}
-	k.notify(&o, flushed)
-	return k.conn.out.push(&o)
+	k.notify(o, flushed)
+	return k.conn.out.push(o)
 }
 
 // sendable says why nothing can be sent.
@@ -204,14 +203,15 @@ func (k *Continuation) sendable() error {
 	return nil
 }
 
-func (k *Continuation) beginSend(m *Message, o *outgoing) error {
+// beginSend checks once more, and for a message that terminates lets nothing follow it.
+func (k *Continuation) beginSend(o *outgoing) error {
 	if err := k.sendable(); err != nil {
 		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	o.stream = k.id
-	k.sendClosed = k.sendClosed || m.Flags&FlagTerminateStream != 0
+	k.sendClosed = k.sendClosed || o.message.Flags&FlagTerminateStream != 0
 	return nil
 }
 

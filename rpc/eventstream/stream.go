@@ -64,8 +64,14 @@ func (s *Stream) Send(ctx context.Context, m *Message) error {
 		return err
 	}
 	c := s.k.conn
-	err := s.k.sendMessage(ctx, m, nil)
+	o, err := s.k.prepareSend(m)
 	if err != nil {
+		return c.endReason(err)
+	}
+	if err := c.out.reserve(ctx, c.ctx, &o); err != nil {
+		return err
+	}
+	if err := s.k.push(&o, nil); err != nil {
 		return c.endReason(err)
 	}
 	if m.Flags&FlagTerminateStream != 0 {

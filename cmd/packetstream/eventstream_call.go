@@ -40,19 +40,27 @@ func newEventstreamCallCommand() *cobra.Command {
 		Use:   "call ADDRESS OPERATION",
 		Short: "Call an operation of an event-stream RPC server",
 		Long: `Connect to ADDRESS (tcp:HOST:PORT, tls:HOST:PORT or unix:PATH), open a stream for OPERATION and print the
-payload of the reply to standard output. With --all every message is printed, a line each, until the server
+payload of the reply, followed by a newline. With --all every message is printed, a line each, until the server
 ends the stream; with --lines each line of standard input is sent as a further message. The protocol has no way to
 say that one side is done, so once the input has ended the stream is ended when nothing has come for --idle.
-An application error is printed to standard error. Exit status 1 means that or any other error.
+An application error is printed to standard error and exits with 1, as does a server that rejects the connection.
 
 Headers are NAME[:TYPE]=VALUE. TYPE is bool, byte, int16, int32, int64, byte_buf (in base64), string, timestamp
 or uuid, and string if it is left out.`,
 		Example: `  packetstream eventstream call tcp:127.0.0.1:8080 interop#Echo --payload hello
   packetstream eventstream call unix:/run/svc.sock svc#Watch --header topic=news --all --json`,
-		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usagef("call takes an address and an operation, got %q", args)
+			}
 			call.address, call.operation = args[0], args[1]
-			return call.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+			ctx, stop := untilInterrupted(cmd.Context())
+			defer stop()
+			err := call.run(ctx, cmd.InOrStdin(), cmd.OutOrStdout())
+			if cause := context.Cause(ctx); err != nil && errors.Is(cause, errInterrupted) {
+				return cause
+			}
+			return eventstreamExit(err)
 		},
 	}
 	f := cmd.Flags()
@@ -93,7 +101,7 @@ func (c *eventstreamCall) run(ctx context.Context, in io.Reader, out io.Writer) 
 	if err != nil {
 		return c.report(err, out)
 	}
-	return c.print(reply.Headers, reply.Payload, out, "")
+	return c.print(reply.Headers, reply.Payload, out)
 }
 
 func (c *eventstreamCall) dial(ctx context.Context) (*eventstream.ClientConn, error) {
@@ -150,7 +158,7 @@ func (c *eventstreamCall) stream(ctx context.Context, conn *eventstream.ClientCo
 		if err != nil {
 			return c.report(err, out)
 		}
-		if err := c.print(m.Headers, m.Payload, out, "\n"); err != nil {
+		if err := c.print(m.Headers, m.Payload, out); err != nil {
 			return err
 		}
 	}
@@ -191,19 +199,19 @@ func sendLines(ctx context.Context, s *eventstream.Stream, in io.Reader) error {
 func (c *eventstreamCall) report(err error, out io.Writer) error {
 	var failure *eventstream.ApplicationError
 	if c.json && errors.As(err, &failure) {
-		if err := c.print(failure.Headers, failure.Payload, out, ""); err != nil {
+		if err := c.print(failure.Headers, failure.Payload, out); err != nil {
 			return err
 		}
 	}
 	return err
 }
 
-func (c *eventstreamCall) print(headers eventstream.Headers, payload []byte, out io.Writer, end string) error {
+func (c *eventstreamCall) print(headers eventstream.Headers, payload []byte, out io.Writer) error {
 	if c.json {
 		enc := json.NewEncoder(out)
 		enc.SetEscapeHTML(false)
 		return enc.Encode(eventstreamJSON(headers, payload))
 	}
-	_, err := out.Write(append(payload, end...))
+	_, err := out.Write(append(payload, '\n'))
 	return err
 }

@@ -2,13 +2,13 @@ package main
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -26,14 +26,17 @@ line for each:
 
   offset, length   where the message stands in the input, in bytes
   headers          name, type and value in wire order; 64-bit values are decimal strings, byte_buf is base64
-  payload          the payload as text, or payload_base64 if it is not UTF-8
-  error            instead of headers and payload, for a message with a bad header
+  payload          the payload
+  encoding         of the payload: "utf-8", or "base64" if it is not text
+  error            instead of these, for a message with a bad header
 
 Bytes that are no message end the output with an error and exit status 1, as does a message with a bad header
 once the rest is printed.`,
 		Example: "  packetstream eventstream decode capture.bin\n  xxd -p capture.bin | packetstream eventstream decode --hex",
-		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("decode takes one file, got %q", args)
+			}
 			in := cmd.InOrStdin()
 			if len(args) == 1 && args[0] != "-" {
 				f, err := os.Open(args[0])
@@ -77,12 +80,12 @@ func (s *spaceless) Read(p []byte) (n int, err error) {
 
 // eventstreamMessage is how messages are printed. Its fields are a stable schema.
 type eventstreamMessage struct {
-	Offset        *int64              `json:"offset,omitempty"`
-	Length        *int64              `json:"length,omitempty"`
-	Headers       []eventstreamHeader `json:"headers,omitempty"`
-	Payload       *string             `json:"payload,omitempty"`
-	PayloadBase64 []byte              `json:"payload_base64,omitempty"`
-	Error         string              `json:"error,omitempty"`
+	Offset   *int64              `json:"offset,omitempty"`
+	Length   *int64              `json:"length,omitempty"`
+	Headers  []eventstreamHeader `json:"headers,omitzero"`
+	Payload  *string             `json:"payload,omitempty"`
+	Encoding string              `json:"encoding,omitempty"`
+	Error    string              `json:"error,omitempty"`
 }
 
 type eventstreamHeader struct {
@@ -103,12 +106,12 @@ func eventstreamJSON(headers eventstream.Headers, payload []byte) eventstreamMes
 		}
 		m.Headers = append(m.Headers, out)
 	}
-	if utf8.Valid(payload) {
-		text := string(payload)
-		m.Payload = &text
-	} else {
-		m.PayloadBase64 = payload
+	text := string(payload)
+	m.Encoding = "utf-8"
+	if !utf8.Valid(payload) {
+		text, m.Encoding = base64.StdEncoding.EncodeToString(payload), "base64"
 	}
+	m.Payload = &text
 	return m
 }
 
@@ -133,7 +136,7 @@ func decodeEventstream(in io.Reader, out io.Writer) error {
 			bad++
 			line = eventstreamMessage{Error: err.Error()}
 		default:
-			return fmt.Errorf("at offset %d: %w", offset, err)
+			return answeredError{fmt.Errorf("at offset %d: %w", offset, err)}
 		}
 		line.Offset, line.Length = &offset, &length
 		if err := enc.Encode(line); err != nil {
@@ -141,7 +144,7 @@ func decodeEventstream(in io.Reader, out io.Writer) error {
 		}
 	}
 	if bad > 0 {
-		return errors.New(strconv.Itoa(bad) + " of the messages have a bad header")
+		return answeredError{fmt.Errorf("messages with a bad header: %d", bad)}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ func splitAddress(s string) (network, address string, secure bool, err error) {
 	case ok && scheme == "tls":
 		return "tcp", address, true, nil
 	}
-	return "", "", false, fmt.Errorf("address %q is not tcp:HOST:PORT, tls:HOST:PORT or unix:PATH", s)
+	return "", "", false, usagef("address %q is not tcp:HOST:PORT, tls:HOST:PORT or unix:PATH", s)
 }
 
 func parseHeaders(texts []string) (eventstream.Headers, error) {
@@ -27,7 +28,7 @@ func parseHeaders(texts []string) (eventstream.Headers, error) {
 	for _, text := range texts {
 		h, err := parseHeader(text)
 		if err != nil {
-			return nil, fmt.Errorf("header %q: %w", text, err)
+			return nil, usagef("header %q: %w", text, err)
 		}
 		hs = append(hs, h)
 	}
@@ -39,7 +40,7 @@ func parseHeaders(texts []string) (eventstream.Headers, error) {
 func parseHeader(text string) (eventstream.Header, error) {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok {
-		return eventstream.Header{}, fmt.Errorf("not NAME[:TYPE]=VALUE")
+		return eventstream.Header{}, errors.New("not NAME[:TYPE]=VALUE")
 	}
 	if i := strings.LastIndexByte(name, ':'); i >= 0 {
 		if parse := headerParsers[name[i+1:]]; parse != nil {

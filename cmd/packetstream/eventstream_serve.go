@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,9 +30,9 @@ func newEventstreamServeCommand() *cobra.Command {
 once open streams are done, at most 5 seconds later.`,
 		Example: `  packetstream eventstream serve --listen tcp:127.0.0.1:8080
   packetstream eventstream serve --listen tls:127.0.0.1:8443 --cert server.pem --key server.key`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			ctx, stop := untilInterrupted(cmd.Context())
 			defer stop()
 			l, err := listenEventstream(listen, cert, key)
 			if err != nil {
@@ -65,7 +63,7 @@ func listenEventstream(where, cert, key string) (net.Listener, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("--cert and --key: %w", err)
+		return nil, usagef("--cert and --key: %w", err)
 	}
 	return tls.Listen(network, address, &tls.Config{Certificates: []tls.Certificate{pair}})
 }

@@ -3,11 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"hash/crc32"
 	"net"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -197,4 +201,31 @@ func mend(b []byte) []byte {
 	end := len(b) - 4
 	binary.BigEndian.PutUint32(b[end:], crc32.ChecksumIEEE(b[:end]))
 	return b
+}
+
+func TestEventstreamTLS(t *testing.T) {
+	// Its certificate is for 127.0.0.1, and its own authority.
+	web := httptest.NewTLSServer(nil)
+	defer web.Close()
+	cert, key := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	der, err := x509.MarshalPKCS8PrivateKey(web.TLS.Certificates[0].PrivateKey)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}), 0o600))
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+
+	l, err := listenEventstream("tls:127.0.0.1:0", cert, key)
+	require.NoError(t, err)
+	s := eventstreamtest.New()
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	address := "tls:" + l.Addr().String()
+	out, err := execute(t, "", "call", address, "interop#Echo", "--ca", cert, "-p", "secret")
+	require.NoError(t, err)
+	assert.Equal(t, "secret\n", out)
+	_, err = execute(t, "", "call", address, "interop#Echo")
+	require.Error(t, err, "an authority that nobody trusts")
+	_, err = execute(t, "", "call", address, "interop#Echo", "--ca", key)
+	require.ErrorContains(t, err, "no certificate")
+	require.NoError(t, s.Close())
+	<-served
 }

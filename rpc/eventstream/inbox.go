@@ -88,29 +88,40 @@ func (b *inbox) shutDown(err error) {
 // take returns the next message. What is queued comes before the end, and either before ctx's.
 func (b *inbox) take(ctx context.Context) (*Message, error) {
 	for {
-		b.mu.Lock()
-		if b.head < len(b.queue) {
-			h := b.queue[b.head]
-			b.queue[b.head] = held{}
-			b.head++
-			more := b.head < len(b.queue) || b.err != nil
-			b.mu.Unlock()
-			if more {
-				b.signal()
-			}
-			b.budget.give(h.weight)
-			return h.message, nil
-		}
-		err := b.err
-		b.mu.Unlock()
-		if err != nil {
-			b.signal()
-			return nil, err
+		m, err := b.poll()
+		if m != nil || err != nil {
+			return m, err
 		}
 		select {
 		case <-b.wake:
 		case <-ctx.Done():
+			if m, err := b.poll(); m != nil || err != nil {
+				return m, err
+			}
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// poll returns the next message or the end, or neither.
+func (b *inbox) poll() (*Message, error) {
+	b.mu.Lock()
+	var next held
+	if b.head < len(b.queue) {
+		next = b.queue[b.head]
+		b.queue[b.head] = held{}
+		b.head++
+	}
+	more := b.head < len(b.queue) || b.err != nil
+	err := b.err
+	b.mu.Unlock()
+	if more {
+		// There may be another who waits.
+		b.signal()
+	}
+	if next.message != nil {
+		b.budget.give(next.weight)
+		return next.message, nil
+	}
+	return nil, err
 }

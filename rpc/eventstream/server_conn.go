@@ -231,10 +231,10 @@ func (c *ServerConn) end(reason error, last *Message) {
 		_ = c.deadlines.SetReadDeadline(time.Unix(1, 0))
 	}
 	cause := orDefault(reason, ErrClosed)
-	c.cancel(cause)
 	for _, st := range streams {
 		st.inbox.end(cause)
 	}
+	c.cancel(cause)
 	if !polite {
 		c.closeTransport()
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -610,23 +609,4 @@ func TestCloseGivesUp(t *testing.T) {
 		require.NoError(t, c.Wait(t.Context()))
 		require.NoError(t, server.Close())
 	})
-}
-
-// TestSubprocess talks to a server on a child's standard input and output.
-func TestSubprocess(t *testing.T) {
-	if os.Getenv("EVENTSTREAM_TEST_CHILD") != "" {
-		serveStdio()
-		return
-	}
-	conn := startChild(t)
-	c, err := eventstream.NewClient(t.Context(), conn, nil)
-	require.NoError(t, err)
-	m, err := c.Call(t.Context(), "interop#Echo", text("through pipes"))
-	require.NoError(t, err)
-	assert.Equal(t, "through pipes", string(m.Payload))
-	body := bytes.Repeat([]byte("x"), 1<<20)
-	m, err = c.Call(t.Context(), "interop#Echo", &eventstream.Message{Payload: body})
-	require.NoError(t, err)
-	assert.True(t, bytes.Equal(body, m.Payload))
-	require.NoError(t, c.Close())
 }

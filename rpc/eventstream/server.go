@@ -221,8 +221,8 @@ func (s *Server) Close() error {
 }
 
 // Shutdown closes the listeners, then each connection as soon as it has no open stream; a stream that is opened
-// meanwhile is answered by an application error, "ServerShutdown". It waits for all that. When ctx ends first it closes
-// what is left, as Close does, and returns ctx's error.
+// meanwhile is answered by an application error, "ServerShutdown". It waits for all that, and so must not
+// be called by a handler. When ctx ends first it closes what is left, as Close does, and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	conns, idle := s.beginClose()
 	for _, c := range conns {

@@ -1,6 +1,9 @@
+//go:build unix
+
 package eventstream_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
@@ -12,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/internal/eventstreamtest"
+	"github.com/packetstream/packetstream/rpc/eventstream"
 )
 
 // stdio is a pair of pipes as one connection.
@@ -56,4 +60,23 @@ func startChild(t *testing.T) io.ReadWriteCloser {
 		assert.NoError(t, cmd.Wait())
 	})
 	return stdio{out, in}
+}
+
+// TestSubprocess talks to a server on a child's standard input and output.
+func TestSubprocess(t *testing.T) {
+	if os.Getenv("EVENTSTREAM_TEST_CHILD") != "" {
+		serveStdio()
+		return
+	}
+	conn := startChild(t)
+	c, err := eventstream.NewClient(t.Context(), conn, nil)
+	require.NoError(t, err)
+	m, err := c.Call(t.Context(), "interop#Echo", text("through pipes"))
+	require.NoError(t, err)
+	assert.Equal(t, "through pipes", string(m.Payload))
+	body := bytes.Repeat([]byte("x"), 1<<20)
+	m, err = c.Call(t.Context(), "interop#Echo", &eventstream.Message{Payload: body})
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(body, m.Payload))
+	require.NoError(t, c.Close())
 }

@@ -87,7 +87,7 @@ const (
 	firstGrowLen = 128 << 10
 
 	// keepBufferLen is the largest buffer, in bytes, that is kept for reuse after a large message.
-	keepBufferLen = 256 << 10
+	keepBufferLen = 128 << 10
 
 	// ownBufferLen is from which message length on the payload is handed over in the buffer it was
 	// read into, instead of being copied out of the decoder's.

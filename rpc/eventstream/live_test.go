@@ -24,26 +24,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/internal/eventstreamtest"
+	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/rpc/eventstream"
 )
-
-// peer returns a file of a live peer, which scripts/peers/NAME.sh has fetched.
-func peer(t *testing.T, name, pattern string) string {
-	t.Helper()
-	root, err := filepath.Abs("../../.cache/peers")
-	require.NoError(t, err)
-	found, err := filepath.Glob(filepath.Join(root, name, pattern))
-	require.NoError(t, err)
-	if len(found) == 0 {
-		t.Skipf("live peer absent: %s: no %s; run scripts/peers/%s.sh", name, pattern, name)
-	}
-	return found[0]
-}
 
 // runClient runs the reference's Python client against a server.
 func runClient(t *testing.T, args ...string) {
 	t.Helper()
-	python := peer(t, "eventstream-python", "bin/python")
+	python := livepeer.Python(t, "eventstream-python")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, python, append([]string{"testdata/peers/client.py"}, args...)...).CombinedOutput()
@@ -125,12 +113,12 @@ func TestServiceTLS(t *testing.T) {
 // startJava starts the reference's Java server and returns what it says it listens on.
 func startJava(t *testing.T, args ...string) string {
 	t.Helper()
-	jar := peer(t, "eventstream-java", "aws-crt-*.jar")
+	dir := livepeer.Dir(t, "eventstream-java")
 	java, err := exec.LookPath("java")
 	if err != nil {
 		t.Skipf("live peer absent: eventstream-java: %v", err)
 	}
-	cmd := exec.Command(java, append([]string{"-cp", jar, "testdata/peers/server/EchoServer.java", "--quiet"}, args...)...)
+	cmd := exec.Command(java, append([]string{"-cp", filepath.Join(dir, "*"), "testdata/peers/server/EchoServer.java", "--quiet"}, args...)...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)

@@ -5,7 +5,7 @@ import "io"
 // read receives until the connection ends.
 func (c *ClientConn) read() {
 	defer c.ioExit()
-	dec := newDecoder(c.rwc, c.limits.maxMessage)
+	dec := newDecoder(newSocketReader(c.rwc), c.limits.maxMessage)
 	for {
 		f, size, err := dec.decodeOwned()
 		if c.ctx.Err() != nil {
@@ -98,10 +98,11 @@ func (c *ClientConn) deliver(k *Continuation, m *Message, e envelope, size int) 
 		k.markClosed()
 	}
 	if k.inbox != nil {
-		k.inbox.put(m, weight)
+		var end error
 		if e.terminates() {
-			k.inbox.end(io.EOF)
+			end = io.EOF
 		}
+		k.inbox.put(m, weight, end)
 		return true
 	}
 	c.events.post(event{kind: eventStreamMessage, stream: k, message: m, budget: c.in, weight: weight})

@@ -34,7 +34,8 @@ func (b *inbox) signal() {
 	}
 }
 
-func (b *inbox) put(m *Message, weight int64) {
+// put adds a message. If end is not nil the message is the last, and take returns end after it.
+func (b *inbox) put(m *Message, weight int64, end error) {
 	b.mu.Lock()
 	dropped := b.shut || b.err != nil
 	if !dropped {
@@ -44,6 +45,7 @@ func (b *inbox) put(m *Message, weight int64) {
 			b.queue, b.head = b.queue[:n], 0
 		}
 		b.queue = append(b.queue, held{m, weight})
+		b.err = end
 	}
 	b.mu.Unlock()
 	if dropped {

@@ -54,7 +54,7 @@ func newServerConn(s *Server, rwc io.ReadWriteCloser) (*ServerConn, error) {
 		server:   s,
 		rwc:      rwc,
 		in:       newBudget(l.receiveQueue),
-		dec:      newDecoder(rwc, l.maxMessage),
+		dec:      newDecoder(newSocketReader(rwc), l.maxMessage),
 		readDone: make(chan struct{}),
 		state:    serverState{streams: map[int32]*ServerStream{}},
 	}

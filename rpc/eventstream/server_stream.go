@@ -43,16 +43,14 @@ func (s *ServerStream) Conn() *ServerConn { return s.conn }
 
 // put takes a message from the receiver. The one that opens the stream is a request, even an empty one.
 func (s *ServerStream) put(m *Message, weight int64, terminates, opens bool) {
-	if terminates {
-		s.mu.Lock()
-		s.peerEnded = true
-		s.mu.Unlock()
-	}
-	s.inbox.put(m, weight)
 	if !terminates {
+		s.inbox.put(m, weight, nil)
 		return
 	}
-	s.inbox.end(io.EOF)
+	s.mu.Lock()
+	s.peerEnded = true
+	s.mu.Unlock()
+	s.inbox.put(m, weight, io.EOF)
 	if !opens && m.bareEnd() {
 		s.cancel(ErrStreamClosed)
 	}

@@ -610,3 +610,65 @@ func TestCloseGivesUp(t *testing.T) {
 		require.NoError(t, server.Close())
 	})
 }
+
+// TestCloseWhileHeldBack ends a connection whose receiver waits with the last message of a stream in its hands: the
+// stream has to end all the same.
+func TestCloseWhileHeldBack(t *testing.T) {
+	big := &eventstream.Message{Payload: make([]byte, 4<<10)}
+	bigLast := &eventstream.Message{Payload: big.Payload, Flags: eventstream.FlagTerminateStream}
+	t.Run("client", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := handle("Big", func(ctx context.Context, s *eventstream.ServerStream) error {
+				m, err := s.Recv(ctx)
+				if err != nil || string(m.Payload) == "last" {
+					return errors.Join(err, s.Send(ctx, bigLast))
+				}
+				return errors.Join(s.Send(ctx, big), s.Send(ctx, big))
+			})
+			c, _ := pair(t, s, &eventstream.Options{ReceiveQueue: 5 << 10})
+			_, err := c.OpenStream(t.Context(), "Big", text("unread"))
+			require.NoError(t, err)
+			synctest.Wait()
+			first, err := c.OpenStream(t.Context(), "Big", text("last"))
+			require.NoError(t, err)
+			closed := make(chan error, 1)
+			k := c.NewStream(&eventstream.ContinuationHandler{Closed: func(_ *eventstream.Continuation, reason error) { closed <- reason }})
+			require.NoError(t, k.Activate("Big", text("last"), nil))
+			synctest.Wait()
+			require.NoError(t, c.Close())
+			_, err = first.Recv(context.Background())
+			require.ErrorIs(t, err, eventstream.ErrClosed)
+			require.ErrorIs(t, <-closed, eventstream.ErrClosed)
+		})
+	})
+	t.Run("server", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			received := make(chan error, 1)
+			mux := eventstream.NewMux()
+			mux.HandleFunc("Unread", func(ctx context.Context, _ *eventstream.ServerStream) error {
+				<-ctx.Done()
+				return nil
+			})
+			mux.HandleFunc("Recv", func(_ context.Context, s *eventstream.ServerStream) error {
+				for {
+					if _, err := s.Recv(context.Background()); err != nil {
+						received <- err
+						return err
+					}
+				}
+			})
+			s := &eventstream.Server{Handler: mux, ReceiveQueue: 5 << 10}
+			c, ended := pair(t, s, nil)
+			st, err := c.OpenStream(t.Context(), "Recv", nil)
+			require.NoError(t, err)
+			synctest.Wait()
+			_, err = c.OpenStream(t.Context(), "Unread", big)
+			require.NoError(t, err)
+			require.NoError(t, st.Send(t.Context(), bigLast))
+			synctest.Wait()
+			require.NoError(t, s.Close())
+			require.NoError(t, <-ended)
+			require.ErrorIs(t, <-received, eventstream.ErrClosed)
+		})
+	})
+}

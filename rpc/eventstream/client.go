@@ -258,7 +258,7 @@ func (c *ClientConn) dispatch(e *event) bool {
 	case eventStreamMessage:
 		e.stream.callMessage(e.message)
 	case eventStreamClosed:
-		e.stream.callClosed(nil)
+		e.stream.callClosed(e.err)
 	case eventTerminated:
 		if e.err == nil {
 			e.stream.callClosed(nil)

@@ -1,6 +1,9 @@
 package eventstream
 
-import "io"
+import (
+	"context"
+	"io"
+)
 
 // read receives until the connection ends.
 func (c *ClientConn) read() {
@@ -92,6 +95,10 @@ func (c *ClientConn) protocolMessage(m *Message, size int) bool {
 func (c *ClientConn) deliver(k *Continuation, m *Message, e envelope, size int) bool {
 	weight := c.in.weight(size)
 	if c.in.take(c.ctx, c.ctx, weight) != nil {
+		if e.terminates() {
+			// It is not among the open ones any more, so finish will not close it.
+			c.closeStream(k, context.Cause(c.ctx))
+		}
 		return false
 	}
 	if e.terminates() {
@@ -107,7 +114,16 @@ func (c *ClientConn) deliver(k *Continuation, m *Message, e envelope, size int) 
 	}
 	c.events.post(event{kind: eventStreamMessage, stream: k, message: m, budget: c.in, weight: weight})
 	if e.terminates() {
-		c.events.post(event{kind: eventStreamClosed, stream: k})
+		c.closeStream(k, nil)
 	}
 	return true
+}
+
+// closeStream ends a stream that is not among the open ones any more.
+func (c *ClientConn) closeStream(k *Continuation, reason error) {
+	if k.inbox != nil {
+		k.close(reason)
+		return
+	}
+	c.events.post(event{kind: eventStreamClosed, stream: k, err: reason})
 }

@@ -1,5 +1,7 @@
 package eventstream
 
+import "context"
+
 // readOne receives one message. It returns the stream that the message opened, to be served, and whether there
 // can be more messages.
 func (c *ServerConn) readOne() (opened *ServerStream, more bool) {
@@ -114,6 +116,8 @@ func (c *ServerConn) deliver(st *ServerStream, m *Message, size int, opens bool)
 	if !c.in.tryTake(weight) {
 		c.out.uncork()
 		if c.in.take(c.ctx, c.ctx, weight) != nil {
+			// If the message terminates the stream, end has not found it among the open ones.
+			st.inbox.end(context.Cause(c.ctx))
 			return false
 		}
 	}

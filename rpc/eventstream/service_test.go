@@ -272,7 +272,11 @@ func checkTerminateFirst(t *testing.T, s service) {
 	st, err := c.OpenStream(t.Context(), "interop#Chat", &eventstream.Message{Flags: eventstream.FlagTerminateStream})
 	require.NoError(t, err)
 	require.ErrorIs(t, st.Send(t.Context(), text("late")), eventstream.ErrStreamClosed)
-	assert.Equal(t, eventstream.ConnStats{Opened: 2, Closed: 1, Messages: 2}, stats(t, c))
+	_, err = st.Recv(t.Context())
+	require.Equal(t, io.EOF, err)
+	_, err = c.Call(t.Context(), "interop#Chat", &eventstream.Message{Flags: eventstream.FlagTerminateStream})
+	require.Equal(t, io.EOF, err)
+	assert.Equal(t, eventstream.ConnStats{Opened: 3, Closed: 2, Messages: 3}, stats(t, c))
 }
 
 func checkSink(t *testing.T, s service) {

@@ -39,6 +39,10 @@ func (c *ClientConn) openInbox(ctx context.Context, operation string, first *Mes
 	if err := k.open(&o, nil); err != nil {
 		return nil, c.endReason(err)
 	}
+	if o.message.Flags&FlagTerminateStream != 0 {
+		k.unregister(o.stream)
+		k.close(io.EOF)
+	}
 	return k, nil
 }
 
@@ -107,7 +111,8 @@ func (s *Stream) Close() error {
 }
 
 // Call opens a stream for operation with request, waits for one reply and ends the stream. A nil request
-// is an empty message. When ctx ends first, the server is told that the stream is over.
+// is an empty message. When ctx ends first, the server is told that the stream is over. A request with
+// FlagTerminateStream gets no reply, and Call returns io.EOF at once.
 //
 // An application error of the server comes as an *ApplicationError. The other errors are those of
 // OpenStream and Recv.

@@ -616,59 +616,63 @@ func TestCloseGivesUp(t *testing.T) {
 func TestCloseWhileHeldBack(t *testing.T) {
 	big := &eventstream.Message{Payload: make([]byte, 4<<10)}
 	bigLast := &eventstream.Message{Payload: big.Payload, Flags: eventstream.FlagTerminateStream}
-	t.Run("client", func(t *testing.T) {
+	small := &eventstream.Options{ReceiveQueue: 5 << 10}
+	twice := func() *eventstream.Server {
+		return handle("Twice", func(ctx context.Context, s *eventstream.ServerStream) error {
+			return errors.Join(s.Send(ctx, big), s.Send(ctx, bigLast))
+		})
+	}
+	t.Run("stream", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := handle("Big", func(ctx context.Context, s *eventstream.ServerStream) error {
-				m, err := s.Recv(ctx)
-				if err != nil || string(m.Payload) == "last" {
-					return errors.Join(err, s.Send(ctx, bigLast))
-				}
-				return errors.Join(s.Send(ctx, big), s.Send(ctx, big))
-			})
-			c, _ := pair(t, s, &eventstream.Options{ReceiveQueue: 5 << 10})
-			_, err := c.OpenStream(t.Context(), "Big", text("unread"))
+			c, _ := pair(t, twice(), small)
+			st, err := c.OpenStream(t.Context(), "Twice", nil)
 			require.NoError(t, err)
-			synctest.Wait()
-			first, err := c.OpenStream(t.Context(), "Big", text("last"))
-			require.NoError(t, err)
-			closed := make(chan error, 1)
-			k := c.NewStream(&eventstream.ContinuationHandler{Closed: func(_ *eventstream.Continuation, reason error) { closed <- reason }})
-			require.NoError(t, k.Activate("Big", text("last"), nil))
 			synctest.Wait()
 			require.NoError(t, c.Close())
-			_, err = first.Recv(context.Background())
+			_, err = st.Recv(context.Background())
+			require.NoError(t, err)
+			_, err = st.Recv(context.Background())
 			require.ErrorIs(t, err, eventstream.ErrClosed)
+		})
+	})
+	t.Run("continuation", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := pair(t, twice(), small)
+			goOn, closed := make(chan struct{}), make(chan error, 1)
+			k := c.NewStream(&eventstream.ContinuationHandler{
+				Message: func(*eventstream.Continuation, *eventstream.Message) { <-goOn },
+				Closed:  func(_ *eventstream.Continuation, reason error) { closed <- reason },
+			})
+			require.NoError(t, k.Activate("Twice", text(""), nil))
+			synctest.Wait()
+			require.NoError(t, c.Close())
+			close(goOn)
 			require.ErrorIs(t, <-closed, eventstream.ErrClosed)
 		})
 	})
 	t.Run("server", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			received := make(chan error, 1)
-			mux := eventstream.NewMux()
-			mux.HandleFunc("Unread", func(ctx context.Context, _ *eventstream.ServerStream) error {
-				<-ctx.Done()
+			goOn, received := make(chan struct{}), make(chan error, 2)
+			s := handle("Late", func(_ context.Context, s *eventstream.ServerStream) error {
+				<-goOn
+				for range 2 {
+					_, err := s.Recv(context.Background())
+					received <- err
+				}
 				return nil
 			})
-			mux.HandleFunc("Recv", func(_ context.Context, s *eventstream.ServerStream) error {
-				for {
-					if _, err := s.Recv(context.Background()); err != nil {
-						received <- err
-						return err
-					}
-				}
-			})
-			s := &eventstream.Server{Handler: mux, ReceiveQueue: 5 << 10}
+			s.ReceiveQueue = small.ReceiveQueue
 			c, ended := pair(t, s, nil)
-			st, err := c.OpenStream(t.Context(), "Recv", nil)
-			require.NoError(t, err)
-			synctest.Wait()
-			_, err = c.OpenStream(t.Context(), "Unread", big)
+			st, err := c.OpenStream(t.Context(), "Late", big)
 			require.NoError(t, err)
 			require.NoError(t, st.Send(t.Context(), bigLast))
-			synctest.Wait()
+			time.Sleep(time.Second)
 			require.NoError(t, s.Close())
-			require.NoError(t, <-ended)
+			synctest.Wait()
+			close(goOn)
+			require.NoError(t, <-received)
 			require.ErrorIs(t, <-received, eventstream.ErrClosed)
+			require.NoError(t, <-ended)
 		})
 	})
 }

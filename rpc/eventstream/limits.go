@@ -77,8 +77,11 @@ const (
 	// time.
 	inlinePatience = 5 * time.Millisecond
 
-	// maxSlowOperations is how many operations a connection remembers whose handlers took longer.
+	// maxSlowOperations is how many operations a connection remembers whose handlers took longer, and
+	// maxPenalty for how many streams at most each is then given goroutines: it makes the wait of
+	// inlinePatience before the next try small beside what so many calls cost.
 	maxSlowOperations = 256
+	maxPenalty        = 1023
 
 	// readBufferLen is a decoder's buffer to begin with: small, because idle connections are many.
 	readBufferLen = 4 << 10

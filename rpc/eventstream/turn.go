@@ -17,8 +17,12 @@ type turn struct {
 	watched  uint64        // moves when the timer was set
 	watching bool          // the timer is set
 	timer    *time.Timer
-	slow     map[string]struct{} // operations whose handlers lost the turn; they get goroutines
+	slow     map[string]penalty // operations whose handlers lost the turn
 }
+
+// penalty is how many of an operation's next streams get a goroutine at once. It doubles each time a handler
+// loses the turn: one that did because the machine was busy is soon tried again.
+type penalty struct{ left, whole int }
 
 // receiveLoop receives while the caller has the turn.
 func (c *ServerConn) receiveLoop() {
@@ -52,11 +56,12 @@ func (c *ServerConn) discard() {
 	_, _ = io.Copy(io.Discard, c.rwc)
 }
 
-// beginInline gives the turn to a stream, unless its operation is known to take its time.
+// beginInline gives the turn to a stream, unless its operation has lately taken its time.
 func (c *ServerConn) beginInline(st *ServerStream) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, slow := c.turn.slow[st.operation]; slow {
+	if p, slow := c.turn.slow[st.operation]; slow && p.left > 0 {
+		c.turn.slow[st.operation] = penalty{p.left - 1, p.whole}
 		return false
 	}
 	c.turn.inline = st
@@ -113,9 +118,10 @@ func (c *ServerConn) watch() {
 		return
 	}
 	if t.slow == nil || len(t.slow) >= maxSlowOperations {
-		t.slow = map[string]struct{}{}
+		t.slow = map[string]penalty{}
 	}
-	t.slow[st.operation] = struct{}{}
+	whole := min(2*t.slow[st.operation].whole+1, maxPenalty)
+	t.slow[st.operation] = penalty{whole, whole}
 	c.mu.Unlock()
 	c.giveTurn(st)
 }

@@ -19,7 +19,6 @@ import (
 
 // eventstreamCall is one run of the call command.
 type eventstreamCall struct {
-	address        string
 	operation      string
 	headers        []string
 	payload        string
@@ -32,6 +31,10 @@ type eventstreamCall struct {
 	lines          bool
 	idle           time.Duration
 	json           bool
+
+	network, address string
+	request          eventstream.Message
+	opts             eventstream.Options
 }
 
 func newEventstreamCallCommand() *cobra.Command {
@@ -46,21 +49,24 @@ say that one side is done, so once the input has ended the stream is ended when 
 An application error is printed to standard error and exits with 1, as does a server that rejects the connection.
 
 Headers are NAME[:TYPE]=VALUE. TYPE is bool, byte, int16, int32, int64, byte_buf (in base64), string, timestamp
-or uuid, and string if it is left out.`,
+or uuid, and string if it is left out.
+
+` + exitHelp,
 		Example: `  packetstream eventstream call tcp:127.0.0.1:8080 interop#Echo --payload hello
   packetstream eventstream call unix:/run/svc.sock svc#Watch --header topic=news --all --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usagef("call takes an address and an operation, got %q", args)
+				return usagef(cmd, "it takes an ADDRESS and an OPERATION, got %q", args)
 			}
-			call.address, call.operation = args[0], args[1]
+			call.operation = args[1]
+			if err := call.parse(cmd, args[0]); err != nil {
+				return err
+			}
 			ctx, stop := untilInterrupted(cmd.Context())
 			defer stop()
-			err := call.run(ctx, cmd.InOrStdin(), cmd.OutOrStdout())
-			if cause := context.Cause(ctx); err != nil && errors.Is(cause, errInterrupted) {
-				return cause
-			}
-			return eventstreamExit(err)
+			ctx, cancel := withTimeout(ctx, call.timeout)
+			defer cancel()
+			return refusal(because(ctx, call.run(ctx, cmd.InOrStdin(), cmd.OutOrStdout())))
 		},
 	}
 	f := cmd.Flags()
@@ -78,51 +84,46 @@ or uuid, and string if it is left out.`,
 	return cmd
 }
 
-func (c *eventstreamCall) run(ctx context.Context, in io.Reader, out io.Writer) error {
-	if c.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		defer cancel()
-	}
-	headers, err := parseHeaders(c.headers)
-	if err != nil {
+// parse understands the address and the flags.
+func (c *eventstreamCall) parse(cmd *cobra.Command, address string) error {
+	var secure bool
+	var err error
+	if c.network, c.address, secure, err = splitAddress(cmd, address); err != nil {
 		return err
 	}
-	conn, err := c.dial(ctx)
+	if c.timeout < 0 || c.idle < 0 {
+		return usagef(cmd, "--timeout and --idle are times from 0 up, not %v and %v", c.timeout, c.idle)
+	}
+	c.request.Payload, c.opts.ConnectPayload = []byte(c.payload), []byte(c.connectPayload)
+	if c.request.Headers, err = parseHeaders(cmd, c.headers); err != nil {
+		return err
+	}
+	if c.opts.ConnectHeaders, err = parseHeaders(cmd, c.connectHeaders); err != nil || !secure {
+		return err
+	}
+	c.opts.TLS = &tls.Config{ServerName: c.serverName}
+	if c.caFile != "" {
+		if c.opts.TLS.RootCAs, err = readPool(c.caFile); err != nil {
+			return usagef(cmd, "--ca: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *eventstreamCall) run(ctx context.Context, in io.Reader, out io.Writer) error {
+	conn, err := eventstream.Dial(ctx, c.network, c.address, &c.opts)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	request := &eventstream.Message{Headers: headers, Payload: []byte(c.payload)}
 	if c.all || c.lines {
-		return c.stream(ctx, conn, request, in, out)
+		return c.stream(ctx, conn, in, out)
 	}
-	reply, err := conn.Call(ctx, c.operation, request)
+	reply, err := conn.Call(ctx, c.operation, &c.request)
 	if err != nil {
 		return c.report(err, out)
 	}
 	return c.print(reply.Headers, reply.Payload, out)
-}
-
-func (c *eventstreamCall) dial(ctx context.Context) (*eventstream.ClientConn, error) {
-	network, address, secure, err := splitAddress(c.address)
-	if err != nil {
-		return nil, err
-	}
-	headers, err := parseHeaders(c.connectHeaders)
-	if err != nil {
-		return nil, err
-	}
-	opts := &eventstream.Options{ConnectHeaders: headers, ConnectPayload: []byte(c.connectPayload)}
-	if secure {
-		opts.TLS = &tls.Config{ServerName: c.serverName}
-		if c.caFile != "" {
-			if opts.TLS.RootCAs, err = readPool(c.caFile); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return eventstream.Dial(ctx, network, address, opts)
 }
 
 func readPool(file string) (*x509.CertPool, error) {
@@ -138,8 +139,8 @@ func readPool(file string) (*x509.CertPool, error) {
 }
 
 // stream prints the stream's messages while the lines of in are sent.
-func (c *eventstreamCall) stream(ctx context.Context, conn *eventstream.ClientConn, first *eventstream.Message, in io.Reader, out io.Writer) error {
-	s, err := conn.OpenStream(ctx, c.operation, first)
+func (c *eventstreamCall) stream(ctx context.Context, conn *eventstream.ClientConn, in io.Reader, out io.Writer) error {
+	s, err := conn.OpenStream(ctx, c.operation, &c.request)
 	if err != nil {
 		return err
 	}

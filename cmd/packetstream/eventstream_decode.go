@@ -35,7 +35,7 @@ once the rest is printed.`,
 		Example: "  packetstream eventstream decode capture.bin\n  xxd -p capture.bin | packetstream eventstream decode --hex",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usagef("decode takes one file, got %q", args)
+				return usagef(cmd, "it takes one file, got %q", args)
 			}
 			in := cmd.InOrStdin()
 			if len(args) == 1 && args[0] != "-" {
@@ -136,7 +136,7 @@ func decodeEventstream(in io.Reader, out io.Writer) error {
 			bad++
 			line = eventstreamMessage{Error: err.Error()}
 		default:
-			return answeredError{fmt.Errorf("at offset %d: %w", offset, err)}
+			return &refusedError{fmt.Errorf("at offset %d: %w", offset, err)}
 		}
 		line.Offset, line.Length = &offset, &length
 		if err := enc.Encode(line); err != nil {
@@ -144,7 +144,7 @@ func decodeEventstream(in io.Reader, out io.Writer) error {
 		}
 	}
 	if bad > 0 {
-		return answeredError{fmt.Errorf("messages with a bad header: %d", bad)}
+		return &refusedError{fmt.Errorf("messages with a bad header: %d", bad)}
 	}
 	return nil
 }

@@ -8,11 +8,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/packetstream/packetstream/rpc/eventstream"
 )
 
 // splitAddress takes the scheme from an address.
-func splitAddress(s string) (network, address string, secure bool, err error) {
+func splitAddress(cmd *cobra.Command, s string) (network, address string, secure bool, err error) {
 	scheme, address, ok := strings.Cut(s, ":")
 	switch {
 	case ok && (scheme == "tcp" || scheme == "unix"):
@@ -20,15 +22,15 @@ func splitAddress(s string) (network, address string, secure bool, err error) {
 	case ok && scheme == "tls":
 		return "tcp", address, true, nil
 	}
-	return "", "", false, usagef("address %q is not tcp:HOST:PORT, tls:HOST:PORT or unix:PATH", s)
+	return "", "", false, usagef(cmd, "address %q is not tcp:HOST:PORT, tls:HOST:PORT or unix:PATH", s)
 }
 
-func parseHeaders(texts []string) (eventstream.Headers, error) {
+func parseHeaders(cmd *cobra.Command, texts []string) (eventstream.Headers, error) {
 	var hs eventstream.Headers
 	for _, text := range texts {
 		h, err := parseHeader(text)
 		if err != nil {
-			return nil, usagef("header %q: %w", text, err)
+			return nil, usagef(cmd, "header %q: %w", text, err)
 		}
 		hs = append(hs, h)
 	}

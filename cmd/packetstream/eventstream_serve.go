@@ -26,15 +26,17 @@ func newEventstreamServeCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the event-stream RPC test service",
 		Long: `Serve the service that interop checks use: interop#Echo, #Chat, #Count, #Fail, #Sink, #Hold, #Drop, #Stats and
-#Refuse. The first line on standard output is "LISTENING" and the address. An interrupt or SIGTERM ends it
-once open streams are done, at most 5 seconds later.`,
+#Refuse. Its address is told on standard error, after LISTENING. SIGTERM and SIGINT end it once open streams
+are done, within 5 seconds; a second one ends it at once.
+
+` + exitHelp,
 		Example: `  packetstream eventstream serve --listen tcp:127.0.0.1:8080
   packetstream eventstream serve --listen tls:127.0.0.1:8443 --cert server.pem --key server.key`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilInterrupted(cmd.Context())
 			defer stop()
-			l, err := listenEventstream(listen, cert, key)
+			l, err := listenEventstream(cmd, listen, cert, key)
 			if err != nil {
 				return err
 			}
@@ -42,7 +44,7 @@ once open streams are done, at most 5 seconds later.`,
 			if !quiet {
 				s.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			}
-			return serveEventstream(ctx, s, l, cmd.OutOrStdout())
+			return serveEventstream(ctx, s, l, cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
@@ -53,8 +55,8 @@ once open streams are done, at most 5 seconds later.`,
 	return cmd
 }
 
-func listenEventstream(where, cert, key string) (net.Listener, error) {
-	network, address, secure, err := splitAddress(where)
+func listenEventstream(cmd *cobra.Command, where, cert, key string) (net.Listener, error) {
+	network, address, secure, err := splitAddress(cmd, where)
 	if err != nil {
 		return nil, err
 	}
@@ -63,16 +65,13 @@ func listenEventstream(where, cert, key string) (net.Listener, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, usagef("--cert and --key: %w", err)
+		return nil, usagef(cmd, "--cert and --key: %w", err)
 	}
 	return tls.Listen(network, address, &tls.Config{Certificates: []tls.Certificate{pair}})
 }
 
-func serveEventstream(ctx context.Context, s *eventstream.Server, l net.Listener, out io.Writer) error {
-	if _, err := fmt.Fprintln(out, "LISTENING", l.Addr()); err != nil {
-		_ = l.Close()
-		return err
-	}
+func serveEventstream(ctx context.Context, s *eventstream.Server, l net.Listener, errOut io.Writer) error {
+	fmt.Fprintln(errOut, "LISTENING", l.Addr())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	select {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -175,7 +176,7 @@ func TestEventstreamCallJSON(t *testing.T) {
 
 func TestEventstreamServe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := listenEventstream("unix:"+path, "", "")
+	l, err := listenEventstream(&cobra.Command{}, "unix:"+path, "", "")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	var said bytes.Buffer
@@ -213,7 +214,7 @@ func TestEventstreamTLS(t *testing.T) {
 	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}), 0o600))
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
 
-	l, err := listenEventstream("tls:127.0.0.1:0", cert, key)
+	l, err := listenEventstream(&cobra.Command{}, "tls:127.0.0.1:0", cert, key)
 	require.NoError(t, err)
 	s := eventstreamtest.New()
 	served := make(chan error, 1)

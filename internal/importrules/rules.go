@@ -130,7 +130,7 @@ func newGraph(packages []Package) *graph {
 		g.byPath[p.Path] = p
 	}
 	for _, p := range packages {
-		if under(p.Path, core...) {
+		if slices.Contains(core, p.Path) {
 			g.core[p.Path] = true
 			for _, name := range g.internals(p) {
 				g.core[name] = true

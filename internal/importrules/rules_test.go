@@ -35,6 +35,7 @@ func TestRules(t *testing.T) {
 		{"bufio", "github.com/djherbis/buffer", ""},
 		{"bufio", "github.com/djherbis/bufferbloat", "the core imports only"},
 		{"pconn", "google.golang.org/protobuf/proto", "the core imports only"},
+		{"pconn/protobuf", "google.golang.org/protobuf/proto", ""},
 		{"pconn", "C", ""},
 		{"endpoint", "github.com/coder/websocket", ""},
 		{"rpc/prpc", "github.com/vmihailenco/msgpack/v5", ""},

@@ -251,6 +251,7 @@ func TestFailingHandlersAreAnsweredAndReported(t *testing.T) {
 					reported <- err
 				},
 				func(*pconn.Request, error) { panic("in the hook") },
+				func(*pconn.Request, error) { runtime.Goexit() },
 				nil,
 			} {
 				o := serve(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {

@@ -243,20 +243,6 @@ func normal(p packet.Packet) packet.Packet {
 	return p
 }
 
-// answerAll answers every request ok with its payload until the stream ends, and then ends its own.
-func (p *rawPeer) answerAll() {
-	for {
-		got, err := packet.Read(p.in, 1<<30)
-		if err != nil || got.Request && got.Type == 0 {
-			p.out.Close()
-			return
-		}
-		if got.Request && p.tryWrite(response(got.Tag, string(got.Payload))) != nil {
-			return
-		}
-	}
-}
-
 // outcome is what a call ended with.
 type outcome struct {
 	resp pconn.Response

@@ -3,6 +3,7 @@ package pconn_test
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,6 +80,7 @@ func TestMarkedHandlersFailures(t *testing.T) {
 			panic(string(req.Payload))
 		}
 	})
+	o.OnHandlerError = func(*pconn.Request, error) { runtime.Goexit() }
 	p := raw(t, o)
 	for _, size := range []int{10, 100_000} {
 		for range 3 {

@@ -65,12 +65,13 @@ type Options struct {
 	SendLen func(n int)
 
 	// OnRecvEOF is called once when nothing more will be received, OnSendEOF once when the EOF
-	// packet has left. Each runs on a goroutine that holds up nothing.
+	// packet has left. Neither holds up anything but the end of the connection, which waits for it
+	// as long as for handlers.
 	OnRecvEOF func(*Conn)
 	OnSendEOF func(*Conn)
 
-	// OnHandlerError is called with every error and panic (*PanicError) of a handler, on the
-	// handler's goroutine.
+	// OnHandlerError is called with every error and panic (*PanicError) of a handler, before the
+	// peer is answered.
 	OnHandlerError func(*Request, error)
 
 	// EndError may give the error that ends the connection its last form before anybody sees it, for

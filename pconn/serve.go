@@ -304,12 +304,26 @@ func (c *Conn) reportHandlerError(in *incoming, err error) {
 		c.logf(levelWarn, "handler failed", "type", in.typ, "channel", in.channel, "tag", in.tag, "error", err)
 	}
 	if c.opts.OnHandlerError != nil {
-		c.callErrorHook(in, err, c.mark())
+		c.runErrorHook(in, err)
 	}
 }
 
-//go:noinline
-func (c *Conn) callErrorHook(in *incoming, err error, _ mark) {
-	defer func() { _ = recover() }() // the hook's own panic must not cost the program
-	c.opts.OnHandlerError(&in.req, err)
+// runErrorHook calls OnHandlerError and waits for it. It has a goroutine of its own, since it may end that
+// or panic, which must cost neither the answer nor receiving.
+func (c *Conn) runErrorHook(in *incoming, err error) {
+	hook := func(*Conn) { c.opts.OnHandlerError(&in.req, err) }
+	call := c.callErrorHook
+	if in.marked {
+		call = c.callNotification
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { _ = recover() }()
+		call(hook, c.mark())
+	}()
+	<-done
 }
+
+//go:noinline
+func (c *Conn) callErrorHook(hook func(*Conn), _ mark) { hook(c) }

@@ -148,14 +148,6 @@ func (c *Conn) takeBack(call *call) bool {
 	return true
 }
 
-// waitReturned waits for a system call that has memory of a caller's to return, which cannot block.
-// Conn.mu is held, but not while it waits.
-func (c *Conn) waitReturned() {
-	c.st.leavers++
-	c.st.returned.Wait()
-	c.st.leavers--
-}
-
 // Submit sends a request and returns at once, with the Result that its response will arrive in. The
 // payload is copied. ctx bounds only the wait for a place among the outstanding requests. The errors
 // are those of Do.

@@ -115,11 +115,11 @@ func (c *Conn) markedPayload(h *packet.Header, s *scratch) (payload []byte, err 
 	return s.buf, nil
 }
 
-// lendScratch leaves the payload's buffer to the pending batch, since the answer just queued may be
+// lendScratch leaves the payload's buffer to a batch, since the answer just queued may be
 // part of it. Conn.mu is held.
-func (c *Conn) lendScratch() {
+func (c *Conn) lendScratch(b *batch) {
 	if s := c.scratch; s.buf != nil {
-		c.st.sender.buffers = append(c.st.sender.buffers, s.buf)
+		b.buffers = append(b.buffers, s.buf)
 		s.lent = true
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
 )
 
@@ -116,61 +115,6 @@ func (c *Conn) responseLater(h *packet.Header) error {
 		call.answered(h, payload)
 	}
 	return nil
-}
-
-// readInto reads a response's payload straight into its caller's buffer, if it fits there, and
-// completes the call. The buffer is lent only for reads that cannot block, so that the caller can
-// have it back at any time; what comes after it went away is discarded.
-func (c *Conn) readInto(h *packet.Header) (done bool, err error) {
-	for off := int64(0); off < h.Size; {
-		call := c.lendBuffer(h)
-		if call == nil && off == 0 {
-			return false, nil
-		}
-		if call == nil {
-			c.counters.LateResponses.Add(1)
-			return true, c.in.Skip(h.Size - off)
-		}
-		n, err := c.in.TryRead(call.buf[off:h.Size])
-		c.returnBuffer(call)
-		off += int64(n)
-		if errors.Is(err, bufio.ErrWouldBlock) {
-			_, err = c.in.Peek(1)
-		}
-		if errors.Is(err, io.EOF) {
-			return true, &ProtocolError{Reason: fmt.Sprintf("the stream ends %d bytes into a payload of %d", off, h.Size),
-				Quote: quoteHeader(h, nil), Err: io.ErrUnexpectedEOF}
-		}
-		if err != nil {
-			return true, err
-		}
-	}
-	if call, found := c.claim(h, true); found == claimTaken {
-		call.answered(h, call.buf[:h.Size])
-	}
-	return true, nil
-}
-
-// lendBuffer returns the call of a response whose payload goes into the caller's buffer, which is the
-// receiver's until returnBuffer.
-func (c *Conn) lendBuffer(h *packet.Header) *call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	call := c.st.calls.find(h.Channel, h.Tag)
-	if call == nil || call.buf == nil || int64(cap(call.buf)) < h.Size {
-		return nil
-	}
-	call.lent = true
-	return call
-}
-
-func (c *Conn) returnBuffer(call *call) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	call.lent = false
-	if c.st.leavers > 0 {
-		c.st.returned.Broadcast()
-	}
 }
 
 // claim looks the call of a response up and, if take is set, takes it out of the table. A response

@@ -496,6 +496,7 @@ func TestQueuedRequestsAreNotBegunAfterTheEnd(t *testing.T) {
 		for tag := range uint64(5) {
 			p.write(request(10+tag, 1, ""))
 		}
+		time.Sleep(time.Second) // receiving has left the first handler, and queued the others
 		synctest.Wait()
 		var stay *pconn.StayError
 		require.ErrorAs(t, p.conn.Close(), &stay)

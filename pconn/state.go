@@ -112,7 +112,7 @@ func (s *state) removeCall(c *call) bool {
 // checkBounds says with which text a request of size bytes is to be refused, if at all, or that the
 // peer has gone so far past the bounds that the connection ends.
 func (s *state) checkBounds(size int64) (text string, err error) {
-	unanswered := s.incoming.n + s.sender.answers + s.sender.currentAnswers
+	unanswered := s.incoming.n + s.sender.unwritten()
 	switch {
 	case unanswered >= hardFactor*maxOutstanding:
 		return "", &LimitError{What: "requests received and not answered", Value: int64(unanswered) + 1, Max: hardFactor * maxOutstanding}

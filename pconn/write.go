@@ -1,0 +1,237 @@
+package pconn
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/packetstream/packetstream/bufio"
+	"github.com/packetstream/packetstream/tick"
+)
+
+// sender is what waits to be sent and who sends it. Whoever has a packet appends it to the pending
+// batch; if nobody is writing, it writes, as far as the descriptor takes it at once, and what others
+// append meanwhile leaves in the next write. A goroutine of the connection's own takes over what did
+// not fit, and what a single caller should not be kept for.
+//
+// Everything in it is guarded by Conn.mu.
+type sender struct {
+	pending *batch // being filled
+	control *batch // rejections, which leave first
+	current *batch // being written, by whoever set writing
+	spare   *batch // empty, or nil
+
+	writing    bool // somebody is in a write cycle
+	hold       bool // what is appended now may wait for flushHeld
+	graceTimer *time.Timer
+	graceArmed bool  // the timer will flush what is pending
+	enlarged   bool  // a larger pipe was asked for
+	eof        bool  // the EOF packet is queued: nothing may follow
+	err        error // of writing: nothing is sent any more
+}
+
+// batch is packets that leave together, and what is to be known of them.
+type batch struct {
+	bufio.Batch
+	packets int
+	answers int      // responses among them
+	buffers [][]byte // that they refer to, for bufferList to have back when they have left
+}
+
+// unwritten returns how many responses are on their way out.
+func (s *sender) unwritten() int {
+	n := s.pending.answers + s.control.answers
+	if s.current != nil {
+		n += s.current.answers
+	}
+	return n
+}
+
+func (s *sender) hasPending() bool {
+	return s.pending.Len() > 0 || s.control.Len() > 0
+}
+
+// flushHeld writes what inline handlers answered. It is called before receiving may wait, and by the
+// goroutine of an inline handler that has lost receiving.
+func (c *Conn) flushHeld() {
+	c.mu.Lock()
+	s := &c.st.sender
+	if s.writing || s.graceArmed || s.err != nil || !s.hasPending() {
+		c.mu.Unlock()
+		return
+	}
+	s.writing = true
+	c.mu.Unlock()
+	c.writeCycle(callerRounds)
+}
+
+// armGrace starts the timer of a grace wait, unless it runs already.
+func (c *Conn) armGrace() bool {
+	s := &c.st.sender
+	if s.graceArmed {
+		return false
+	}
+	s.graceArmed = true
+	if s.graceTimer == nil {
+		s.graceTimer = time.AfterFunc(c.opts.Grace, c.graceOver)
+	} else {
+		s.graceTimer.Reset(c.opts.Grace)
+	}
+	return true
+}
+
+func (c *Conn) graceOver() {
+	c.mu.Lock()
+	c.st.sender.graceArmed = false
+	c.wakeSender()
+	c.mu.Unlock()
+}
+
+// wakeSender starts a write cycle on a goroutine of the connection's own, if there is anything to
+// write and nobody writes. Conn.mu is held.
+func (c *Conn) wakeSender() {
+	s := &c.st.sender
+	if s.writing || s.err != nil || !s.hasPending() {
+		return
+	}
+	s.writing = true
+	c.startSender()
+}
+
+// startSender hands the write cycle to the sender goroutine, which ends when nothing is left to
+// send. windDown waits for it through c.sendEnd, as far as the descriptor lets its write end.
+func (c *Conn) startSender() { go c.writeCycle(math.MaxInt) }
+
+// callerRounds is how many batches a caller writes before the sender goroutine takes over: its own
+// and one more.
+const callerRounds = 2
+
+// writeCycle writes batch after batch until nothing is pending. The caller has set writing. With
+// rounds below the sender goroutine's it never blocks: what the descriptor does not take at once, and
+// what comes after that many rounds, is the sender goroutine's.
+func (c *Conn) writeCycle(rounds int) {
+	wait := rounds == math.MaxInt
+	for ; ; rounds-- {
+		c.mu.Lock()
+		if c.st.sender.current == nil && !c.nextBatch() {
+			c.mu.Unlock()
+			return
+		}
+		if rounds == 0 || !wait && c.st.sender.eof {
+			// The end of sending is not for a caller to look after.
+			c.startSender()
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+
+		err := c.out.Write((*sendSource)(c), wait)
+		if errors.Is(err, bufio.ErrWouldBlock) {
+			c.counters.SenderHandovers.Add(1)
+			c.enlarge()
+			c.startSender()
+			return
+		}
+		c.watch.tick(tick.Flush)
+		c.written(err)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// enlarge asks for a larger pipe, once, when a bulk of bytes did not fit. Only who writes calls it.
+func (c *Conn) enlarge() {
+	c.mu.Lock()
+	s := &c.st.sender
+	bulk := !s.enlarged && s.current.Len() >= gatherFrom
+	s.enlarged = s.enlarged || bulk
+	c.mu.Unlock()
+	if bulk {
+		c.out.Enlarge()
+	}
+}
+
+// nextBatch makes the next batch current, or ends the write cycle. Conn.mu is held.
+func (c *Conn) nextBatch() bool {
+	s := &c.st.sender
+	next := &s.pending
+	if s.control.Len() > 0 {
+		next = &s.control
+	}
+	if (*next).Len() == 0 {
+		s.writing = false
+		return false
+	}
+	s.current, *next, s.spare = *next, s.spare, nil
+	if *next == nil {
+		*next = new(batch)
+	}
+	c.counters.Flushes.Add(1)
+	if s.current.packets > 1 {
+		c.counters.Batches.Add(1)
+	}
+	return true
+}
+
+// written is called when the current batch is gone, or writing has failed.
+func (c *Conn) written(err error) {
+	if err != nil {
+		c.writeFailed(err)
+		return
+	}
+	c.mu.Lock()
+	s := &c.st.sender
+	b := s.current
+	s.current, s.spare = nil, b
+	b.Reset()
+	b.packets, b.answers = 0, 0
+	for i, buf := range b.buffers {
+		c.st.buffers.put(buf)
+		b.buffers[i] = nil
+	}
+	b.buffers = b.buffers[:0]
+	eofGone := s.eof && !s.hasPending()
+	c.st.repliers.wakeFirst()
+	c.st.callers.wakeFirst()
+	c.mu.Unlock()
+	if eofGone {
+		c.endSending(nil)
+	}
+}
+
+// writeFailed ends sending. Answers that the peer wrote before it went away are still read, for a
+// moment.
+func (c *Conn) writeFailed(err error) {
+	err = fmt.Errorf("%w: %w", ErrPeerGone, err)
+	c.mu.Lock()
+	s := &c.st.sender
+	s.err = err
+	s.pending, s.control, s.current = new(batch), new(batch), nil
+	c.st.repliers.wakeFirst()
+	c.st.callers.wakeFirst()
+	c.mu.Unlock()
+	c.endSending(err)
+}
+
+// sendSource is the connection as what bufio.Output asks for bytes. A payload may be taken out of the
+// current batch between two system calls, never during one.
+type sendSource Conn
+
+func (c *sendSource) Next(bufs [][]byte) [][]byte {
+	c.mu.Lock()
+	bufs = c.st.sender.current.Next(bufs)
+	c.mu.Unlock()
+	return bufs
+}
+
+func (c *sendSource) Wrote(n int) {
+	c.mu.Lock()
+	s := &c.st.sender
+	s.current.Wrote(n)
+	if c.st.leavers > 0 {
+		c.st.returned.Broadcast()
+	}
+	c.mu.Unlock()
+}

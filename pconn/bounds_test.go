@@ -241,7 +241,7 @@ func TestPeerThatGoesOnPastTheBounds(t *testing.T) {
 
 func TestPeerThatReadsItsRejectionsMayGoOn(t *testing.T) {
 	p := rawSized(t, nil, 64<<10, 4<<10)
-	const n = 50_000
+	const n = 20_000
 	go flood(p, n, 0)
 	for range n {
 		require.Equal(t, "no request handler", string(p.read().Payload))

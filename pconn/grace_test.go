@@ -200,6 +200,11 @@ func TestLengthFuncsAreCalledOncePerPacket(t *testing.T) {
 		responses = append(responses, len(response(uint64(i+2), string(pattern(n)))))
 	}
 	requests, responses = append(requests, len(eof)), append(responses, len(eof))
+	eventually(t, "all are counted", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(la.out) == len(requests) && len(lb.out) == len(responses) && sameCounts(a, b)
+	})
 	mu.Lock()
 	defer mu.Unlock()
 	require.Equal(t, lengths{in: responses, out: requests}, la)

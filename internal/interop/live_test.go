@@ -52,8 +52,8 @@ func TestLiveCallsReference(t *testing.T) {
 			for _, mode := range modes {
 				t.Run(release+"/"+name+"/"+mode, func(t *testing.T) {
 					t.Parallel()
-					server := append(peer(t, release, "server.py"), "--grace", "0")
-					connect(t, []string{packetstream(t), "check", "--mode", mode, "--requests", "200"}, server)
+					server := append(peer(t, release, "server.py"), "--grace", "0", "--verbose")
+					connect(t, []string{packetstream(t), "check", "--timeout", "0", "--mode", mode, "--requests", "200"}, server)
 				})
 			}
 		}
@@ -79,9 +79,9 @@ func overStdio(t *testing.T, check, server []string) {
 	finishCheck(t, start(t, append(append(check, "--"), server...)))
 }
 
-func finishCheck(t *testing.T, p *process) {
+func finishCheck(t *testing.T, p *process, server ...*process) {
 	t.Helper()
-	p.finish(t)
+	p.finish(t, server...)
 	require.NotContains(t, p.stdout.String(), "FAIL")
 	require.Greater(t, strings.Count(p.stdout.String(), "ok "), 20, "%s", p.stdout)
 }
@@ -92,7 +92,7 @@ func overPipes(t *testing.T, check, server []string) {
 	toCheck, fromServer, err := os.Pipe()
 	require.NoError(t, err)
 	s := start(t, append(server, "--fd-in", "3", "--fd-out", "4"), toServer, fromServer)
-	finishCheck(t, start(t, append(check, "fd:3,4"), toCheck, fromCheck))
+	finishCheck(t, start(t, append(check, "fd:3,4"), toCheck, fromCheck), s)
 	s.finish(t)
 }
 
@@ -107,7 +107,7 @@ func overSocketPair(t *testing.T, check, server []string) {
 	require.NoError(t, err)
 	file := func(fd int) *os.File { return os.NewFile(uintptr(fd), fmt.Sprint("socket ", fd)) }
 	s := start(t, append(server, "--fd-in", "3", "--fd-out", "4"), file(fds[0]), file(again))
-	finishCheck(t, start(t, append(check, "fd:3"), file(fds[1])))
+	finishCheck(t, start(t, append(check, "fd:3"), file(fds[1])), s)
 	s.finish(t)
 }
 
@@ -116,12 +116,12 @@ func overUnix(t *testing.T, check, server []string) {
 	require.NoError(t, err)
 	defer os.RemoveAll(dir)
 	s := start(t, append(server, "--unix", dir+"/s"))
-	finishCheck(t, start(t, append(check, "unix:"+s.listening(t))))
+	finishCheck(t, start(t, append(check, "unix:"+s.listening(t))), s)
 	s.finish(t)
 }
 
 func overTCP(t *testing.T, check, server []string) {
 	s := start(t, append(server, "--tcp", "127.0.0.1:0"))
-	finishCheck(t, start(t, append(check, "tcp:"+s.listening(t))))
+	finishCheck(t, start(t, append(check, "tcp:"+s.listening(t))), s)
 	s.finish(t)
 }

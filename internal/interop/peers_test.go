@@ -27,8 +27,8 @@ var (
 	modes    = []string{"seq", "pipelined", "duplex"}
 )
 
-// childLimit is the time for any one child.
-const childLimit = 90 * time.Second
+// childLimit is the time for any one child. One that takes longer hangs.
+const childLimit = time.Minute
 
 // built is the path of the command, once a test has wanted it.
 var built atomic.Pointer[string]
@@ -70,15 +70,17 @@ type process struct {
 	stdout, stderr *transcript
 }
 
-// start starts a child in a process group of its own, which is killed when the test ends, or the time is over.
+// start starts a child in a process group of its own. When its time is over, or the test ends, the group gets SIGABRT,
+// at which Go and Python both write what each of their threads does to standard error.
 func start(t *testing.T, args []string, files ...*os.File) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
 	p := &process{exec.CommandContext(ctx, args[0], args[1:]...), new(transcript), new(transcript)}
 	p.Stdout, p.Stderr, p.ExtraFiles = p.stdout, p.stderr, files
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.Cancel = func() error { return syscall.Kill(-p.Process.Pid, syscall.SIGKILL) }
-	p.WaitDelay = time.Second
+	p.Env = append(os.Environ(), "PYTHONFAULTHANDLER=1", "GOTRACEBACK=all")
+	p.Cancel = func() error { return syscall.Kill(-p.Process.Pid, syscall.SIGABRT) }
+	p.WaitDelay = 2 * time.Second
 	require.NoError(t, p.Start())
 	t.Cleanup(cancel)
 	for _, f := range files {
@@ -87,11 +89,19 @@ func start(t *testing.T, args []string, files ...*os.File) *process {
 	return p
 }
 
-// finish waits for a child that should exit with status 0.
-func (p *process) finish(t *testing.T) {
+// finish waits for a child that should exit with status 0. If it does not, what its peers wrote is shown too.
+func (p *process) finish(t *testing.T, peers ...*process) {
 	t.Helper()
 	err := p.Wait()
-	require.NoError(t, err, "%q\n%s\n%s", p.Args, p.stdout, p.stderr)
+	if err == nil {
+		return
+	}
+	t.Logf("%q\n%s\n%s", p.Args, p.stdout, p.stderr)
+	for _, peer := range peers {
+		_ = peer.Cancel()
+		t.Logf("%q: %v\n%s", peer.Args, peer.Wait(), peer.stderr)
+	}
+	require.NoError(t, err)
 }
 
 // listening waits until the child tells where it listens, and returns that.

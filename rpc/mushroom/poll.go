@@ -14,7 +14,10 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, session *Sess
 		methodNotAllowed(w)
 		return
 	}
-	session.presence.enter()
+	if !session.presence.enter() {
+		answer(w, http.StatusNotFound)
+		return
+	}
 	defer session.presence.leave()
 	body, ok := s.readBody(w, r)
 	if !ok {

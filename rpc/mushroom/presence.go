@@ -13,6 +13,7 @@ type presence struct {
 	// mu guards what follows. expire is called without it.
 	mu     sync.Mutex
 	timer  *time.Timer // nil if the session was over before the wait began
+	due    time.Time   // when a client that does not come has missed it
 	visits int         // exchanges in progress
 	over   bool
 }
@@ -25,26 +26,34 @@ func (p *presence) expect(timeout time.Duration, expire func()) {
 		return
 	}
 	p.timeout, p.expire = timeout, expire
+	p.due = time.Now().Add(timeout)
 	p.timer = time.AfterFunc(timeout, p.missed)
 }
 
+// missed may come late: a visit may have come and gone since the timer was due, and begun a new wait.
 func (p *presence) missed() {
 	p.mu.Lock()
-	missed := p.visits == 0 && !p.over
+	missed := p.visits == 0 && !p.over && !time.Now().Before(p.due)
+	// Whoever comes from here on is too late, rather than cut short.
+	p.over = p.over || missed
 	p.mu.Unlock()
 	if missed {
 		p.expire()
 	}
 }
 
-// enter begins a visit, which leave ends.
-func (p *presence) enter() {
+// enter begins a visit, which leave ends, unless the client came too late.
+func (p *presence) enter() (ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.over {
+		return false
+	}
 	p.visits++
 	if p.timer != nil {
 		p.timer.Stop()
 	}
+	return true
 }
 
 func (p *presence) leave() {
@@ -52,6 +61,7 @@ func (p *presence) leave() {
 	defer p.mu.Unlock()
 	p.visits--
 	if p.visits == 0 && !p.over {
+		p.due = time.Now().Add(p.timeout)
 		p.timer.Reset(p.timeout)
 	}
 }

@@ -24,7 +24,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, session *Se
 		return
 	}
 	defer s.forget(session)
-	session.presence.enter()
+	session.presence.enter() // or the session is being ended, which receive notices
 	c, err := s.accept(w, r)
 	if err != nil {
 		session.end(err, false)

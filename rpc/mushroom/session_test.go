@@ -1,15 +1,11 @@
 package mushroom_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,77 +15,6 @@ import (
 
 	"github.com/packetstream/packetstream/rpc/mushroom"
 )
-
-// pair is two sessions over one stream.
-func pair(t *testing.T, a, b *mushroom.StreamOptions) (*mushroom.Session, *mushroom.Session) {
-	t.Helper()
-	left, right := net.Pipe()
-	one, err := mushroom.NewStream(left, a)
-	require.NoError(t, err)
-	two, err := mushroom.NewStream(right, b)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		closeSession(t, one)
-		closeSession(t, two)
-	})
-	return one, two
-}
-
-func serving(f mushroom.HandlerFunc) *mushroom.StreamOptions {
-	return &mushroom.StreamOptions{Dispatcher: f}
-}
-
-// bare is a session whose peer is the test itself, line by line.
-func bare(t *testing.T, opts *mushroom.StreamOptions) (s *mushroom.Session, peer net.Conn, lines *bufio.Scanner) {
-	t.Helper()
-	left, right := net.Pipe()
-	s, err := mushroom.NewStream(left, opts)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		right.Close()
-		_ = s.Close()
-		<-s.Done()
-	})
-	require.NoError(t, right.SetDeadline(time.Now().Add(30*time.Second)))
-	lines = bufio.NewScanner(right)
-	lines.Buffer(nil, 1<<22)
-	return s, right, lines
-}
-
-func tell(t *testing.T, peer io.Writer, lines ...string) {
-	t.Helper()
-	_, err := io.WriteString(peer, strings.Join(lines, "\n")+"\n")
-	require.NoError(t, err)
-}
-
-func hear(t *testing.T, lines *bufio.Scanner, want ...string) {
-	t.Helper()
-	for _, line := range want {
-		require.True(t, lines.Scan(), "want %s: %v", line, lines.Err())
-		require.JSONEq(t, line, lines.Text())
-	}
-}
-
-func TestStreamCallsBothWays(t *testing.T) {
-	ctx := testContext(t)
-	echo := serving(func(_ context.Context, r *mushroom.Request) (any, error) { return r.Data, nil })
-	a, b := pair(t, echo, echo)
-	assert.Equal(t, "stream", a.Transport())
-	assert.Empty(t, a.ID())
-	var all sync.WaitGroup
-	for _, s := range []*mushroom.Session{a, b} {
-		for n := range 200 {
-			all.Go(func() {
-				got, err := mushroom.Call[int](ctx, s, "m", n)
-				assert.NoError(t, err)
-				assert.Equal(t, n, got)
-			})
-		}
-	}
-	all.Wait()
-	require.NoError(t, a.Flush(ctx))
-	require.NoError(t, b.Flush(ctx))
-}
 
 func TestNotificationsKeepTheirOrder(t *testing.T) {
 	ctx := testContext(t)
@@ -280,31 +205,6 @@ func TestRequestGivesUp(t *testing.T) {
 	})
 }
 
-func TestPendingRequestsFailAtTheEnd(t *testing.T) {
-	s, peer, lines := bare(t, nil)
-	errs := make(chan error, 3)
-	for range 3 {
-		go func() {
-			_, err := s.Request(context.Background(), "m", nil)
-			errs <- err
-		}()
-	}
-	for range 3 {
-		require.True(t, lines.Scan())
-	}
-	tell(t, peer, `[-1]`)
-	for range 3 {
-		err := <-errs
-		assert.ErrorIs(t, err, mushroom.ErrSessionEnded)
-		assert.ErrorIs(t, err, mushroom.ErrDisconnected)
-		assert.Same(t, s.Err(), err, "one value for everybody")
-	}
-	<-s.Done()
-	_, err := s.Request(testContext(t), "m", nil)
-	assert.Same(t, s.Err(), err)
-	assert.ErrorIs(t, s.Flush(testContext(t)), mushroom.ErrDisconnected)
-}
-
 func TestTooManyRequests(t *testing.T) {
 	s, _, lines := bare(t, &mushroom.StreamOptions{Limits: mushroom.Limits{MaxPending: 1}})
 	ctx, cancel := context.WithCancel(testContext(t))
@@ -379,167 +279,4 @@ func TestTextIDs(t *testing.T) {
 	tell(t, peer, `[1,0,"a number"]`)
 	<-s.Done()
 	assert.ErrorIs(t, s.Err(), mushroom.ErrBadMessage)
-}
-
-func TestStreamRefuses(t *testing.T) {
-	for name, c := range map[string]struct {
-		say  string
-		want error
-	}{
-		"no JSON":           {"{\n", mushroom.ErrBadMessage},
-		"bad message":       {"[9]\n", mushroom.ErrBadMessage},
-		"long line":         {"[1,0,\"" + strings.Repeat("x", 200) + "\"]\n", mushroom.ErrBadMessage},
-		"line without end":  {strings.Repeat("[", 8192), mushroom.ErrBadMessage},
-		"too deep":          {"[1,0,\"m\",[[[[[[]]]]]]]\n", mushroom.ErrBadMessage},
-		"text acknowledged": {"[0,\"a\"]\n", mushroom.ErrBadMessage},
-		"end inside a line": {"[1,0", io.ErrUnexpectedEOF},
-		"end":               {"", mushroom.ErrDisconnected},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, peer, lines := bare(t, &mushroom.StreamOptions{Limits: mushroom.Limits{MaxMessage: 150, MaxDepth: 5}})
-			go func() {
-				for lines.Scan() {
-				}
-			}()
-			if name == "text acknowledged" {
-				require.NoError(t, s.Notify("m", nil))
-			}
-			_, _ = io.WriteString(peer, c.say) // the other end may close before it has read all
-			if !errors.Is(c.want, mushroom.ErrBadMessage) {
-				peer.Close()
-			}
-			<-s.Done()
-			assert.ErrorIs(t, s.Err(), c.want)
-			assert.ErrorIs(t, s.Err(), mushroom.ErrSessionEnded)
-		})
-	}
-}
-
-// TestReadingPausesWhileHandlersAreBehind: nothing is lost, and no more than the limit is held.
-func TestReadingPausesWhileHandlersAreBehind(t *testing.T) {
-	open := make(chan struct{})
-	got := make(chan string, 1000)
-	s, peer, lines := bare(t, &mushroom.StreamOptions{
-		Limits: mushroom.Limits{MaxInbox: 10},
-		Dispatcher: mushroom.HandlerFunc(func(_ context.Context, r *mushroom.Request) (any, error) {
-			<-open
-			got <- r.Method
-			return nil, nil
-		}),
-	})
-	go func() {
-		for lines.Scan() {
-		}
-	}()
-	wrote := make(chan error, 1)
-	go func() {
-		for n := range 200 {
-			if _, err := fmt.Fprintf(peer, "[1,%d,\"%d\"]\n", n, n); err != nil {
-				wrote <- err
-				return
-			}
-		}
-		wrote <- nil
-	}()
-	eventually(t, func() bool { return mushroom.Crowd(s) == 10 }, "full")
-	close(open)
-	require.NoError(t, <-wrote)
-	for n := range 200 {
-		require.Equal(t, fmt.Sprint(n), <-got)
-	}
-}
-
-func TestCloseFromAHandler(t *testing.T) {
-	a, b := pair(t, nil, serving(func(_ context.Context, r *mushroom.Request) (any, error) {
-		return nil, r.Session.Close()
-	}))
-	_, err := a.Request(testContext(t), "m", nil)
-	assert.ErrorIs(t, err, mushroom.ErrDisconnected)
-	<-b.Done()
-	assert.ErrorIs(t, b.Err(), mushroom.ErrClosed)
-	assert.NoError(t, b.Close(), "again")
-}
-
-// TestCloseLosesNothing: what was sent before Close arrives, and its handlers run with a live context.
-func TestCloseLosesNothing(t *testing.T) {
-	var got []string
-	a, b := pair(t, nil, serving(func(ctx context.Context, r *mushroom.Request) (any, error) {
-		got = append(got, r.Method)
-		return nil, ctx.Err()
-	}))
-	for n := range 500 {
-		require.NoError(t, a.Notify(fmt.Sprint(n), nil))
-	}
-	require.NoError(t, a.Close())
-	<-b.Done()
-	assert.Len(t, got, 500)
-}
-
-func TestHandlersAreCancelledAtTheEnd(t *testing.T) {
-	started, ended := make(chan struct{}), make(chan error, 1)
-	a, b := pair(t, nil, serving(func(ctx context.Context, _ *mushroom.Request) (any, error) {
-		close(started)
-		<-ctx.Done()
-		ended <- context.Cause(ctx)
-		return nil, nil
-	}))
-	go func() { _, _ = a.Request(context.Background(), "m", nil) }()
-	<-started
-	require.NoError(t, a.Close())
-	assert.Same(t, <-ended, b.Err())
-}
-
-// TestNotificationsHaveATimeToEnd: a notification's handler that does not return is cancelled in the end.
-func TestNotificationsHaveATimeToEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		started := make(chan struct{})
-		a, b := pair(t, nil, serving(func(ctx context.Context, _ *mushroom.Request) (any, error) {
-			close(started)
-			<-ctx.Done()
-			return nil, nil
-		}))
-		require.NoError(t, a.Notify("m", nil))
-		<-started
-		start := time.Now()
-		require.NoError(t, a.Close())
-		<-b.Done()
-		assert.Equal(t, 5*time.Second, time.Since(start))
-	})
-}
-
-// TestCloseIsBounded: a peer that reads nothing cannot hold Close up.
-func TestCloseIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, _, _ := bare(t, nil)
-		require.NoError(t, s.Notify("m", nil))
-		start := time.Now()
-		assert.ErrorContains(t, s.Close(), "could not be written")
-		assert.Equal(t, 5*time.Second, time.Since(start))
-		<-s.Done()
-	})
-}
-
-// TestPeerThatReadsNothing ends the session when a write takes too long.
-func TestPeerThatReadsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, peer, _ := bare(t, nil)
-		require.NoError(t, peer.SetDeadline(time.Time{}))
-		start := time.Now()
-		require.NoError(t, s.Notify("m", nil))
-		<-s.Done()
-		assert.Equal(t, 30*time.Second, time.Since(start))
-		assert.ErrorContains(t, s.Err(), "write")
-	})
-}
-
-func TestStreamOptionsAreChecked(t *testing.T) {
-	left, right := net.Pipe()
-	defer left.Close()
-	defer right.Close()
-	_, err := mushroom.NewStream(left, &mushroom.StreamOptions{Limits: mushroom.Limits{MaxDepth: 10_001}})
-	assert.ErrorContains(t, err, "MaxDepth is 10001, want 1 to 10000")
-	_, err = mushroom.NewStream(left, &mushroom.StreamOptions{Limits: mushroom.Limits{MaxInbox: -1}})
-	assert.ErrorContains(t, err, "MaxInbox")
-	_, err = mushroom.NewStream(left, &mushroom.StreamOptions{RequestTimeout: -1})
-	assert.ErrorContains(t, err, "negative")
 }

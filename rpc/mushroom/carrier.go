@@ -73,7 +73,7 @@ func (s *Session) receiveOne(c carrier) error {
 	if err != nil {
 		return lost(err)
 	}
-	m, err := parseMessage(data, s.limits.MaxDepth)
+	m, err := s.parse(data)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,10 @@ func (s *Session) receiveOne(c carrier) error {
 // lost is the end of a session whose carrier failed with err. Whether the reader or the writer notices
 // first that the peer is gone is chance, so it is one condition.
 func lost(err error) error {
-	for _, ours := range []error{ErrBadMessage, ErrDisconnected, os.ErrDeadlineExceeded, websocket.ErrMessageTooBig} {
+	if errors.Is(err, websocket.ErrMessageTooBig) {
+		return tooLarge("%v", err)
+	}
+	for _, ours := range []error{ErrBadMessage, ErrDisconnected, os.ErrDeadlineExceeded} {
 		if errors.Is(err, ours) {
 			return err
 		}

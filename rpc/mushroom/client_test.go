@@ -175,13 +175,14 @@ func TestPollClientEnds(t *testing.T) {
 		answers func(string, int) (int, string)
 		check   func(error)
 	}{
-		"gone":         {always(404, ""), func(err error) { assert.ErrorIs(t, err, mushroom.ErrExpired) }},
-		"disconnected": {always(200, `[[1,0,"m"],[-1],[0,0]]`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrDisconnected) }},
-		"refused":      {always(500, ""), func(err error) { assert.ErrorAs(t, err, &status) }},
-		"no answer":    {always(503, ""), func(err error) { assert.ErrorAs(t, err, &status) }},
-		"no list":      {always(200, `null`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrBadMessage) }},
-		"bad message":  {always(200, `[[9]]`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrBadMessage) }},
-		"mixed ids":    {always(200, `[[1,0,"m"],[1,"a","m"]]`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrBadMessage) }},
+		"gone":          {always(404, ""), func(err error) { assert.ErrorIs(t, err, mushroom.ErrExpired) }},
+		"disconnected":  {always(200, `[[1,0,"m"],[-1],[0,0]]`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrDisconnected) }},
+		"refused":       {always(500, ""), func(err error) { assert.ErrorAs(t, err, &status) }},
+		"no answer":     {always(503, ""), func(err error) { assert.ErrorAs(t, err, &status) }},
+		"no list":       {always(200, `null`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrBadMessage) }},
+		"bad message":   {always(200, `[[9]]`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrBadMessage) }},
+		"large message": {always(200, `[[1,0,"`+strings.Repeat("x", 1<<20)+`"]]`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrTooLarge) }},
+		"mixed ids":     {always(200, `[[1,0,"m"],[1,"a","m"]]`), func(err error) { assert.ErrorIs(t, err, mushroom.ErrBadMessage) }},
 		"post refused": {func(body string, _ int) (int, string) {
 			if isPoll(body) {
 				return 0, ""

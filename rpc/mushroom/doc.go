@@ -68,6 +68,6 @@
 //   - A poll that finds something to answer waits up to 5 ms for handlers at work, so that their answers
 //     come along. The original's answers what is there.
 //   - One poll answer holds at most [Limits.MaxBody] bytes of messages; the rest follows in the next.
-//   - A request body over the limit is answered 413, one that does not arrive in time 408, an origin
+//   - A request body or a message in it over the limit is answered 413, a body that does not arrive in time 408, an origin
 //     that is not listed 403, and a bootstrap past the limit of sessions 503.
 package mushroom

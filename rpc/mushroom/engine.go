@@ -284,6 +284,14 @@ func (e *Engine) Flush(ctx context.Context) error {
 	return ended
 }
 
+// parse reads a message within the limits. It shares memory with data.
+func (e *Engine) parse(data []byte) (Message, error) {
+	if size := len(data); size > e.limits.MaxMessage {
+		return Message{}, tooLarge("%d bytes, at most %d are allowed", size, e.limits.MaxMessage)
+	}
+	return parseMessage(data, e.limits.MaxDepth)
+}
+
 // HandleMessage takes one message from the peer. It does not wait for handlers. After an error, which
 // is ErrBadMessage or ErrSessionEnded, the transport ends the session or refuses what the message came in.
 func (e *Engine) HandleMessage(m Message) error {

@@ -10,7 +10,8 @@ import (
 var (
 	// ErrBadMessage is under every error about a message that is not one.
 	ErrBadMessage = errors.New("mushroom: bad message")
-	// ErrTooLarge is under the error of sending a message over Limits.MaxMessage. Nothing was sent.
+	// ErrTooLarge is under the error of a message over Limits.MaxMessage. If it was to be sent, nothing
+	// was; if it was received, the error is also ErrBadMessage.
 	ErrTooLarge = errors.New("mushroom: message too large")
 	// ErrMethodNotFound is under every MethodNotFoundError.
 	ErrMethodNotFound = errors.New("mushroom: method not found")
@@ -98,6 +99,11 @@ func ended(reason error) error {
 
 func badMessage(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrBadMessage, fmt.Sprintf(format, args...))
+}
+
+// tooLarge is about a message that was received.
+func tooLarge(format string, args ...any) error {
+	return fmt.Errorf("%w: %w: %s", ErrBadMessage, ErrTooLarge, fmt.Sprintf(format, args...))
 }
 
 // errorData is what is sent to the caller of a handler that failed with err.

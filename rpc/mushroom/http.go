@@ -108,17 +108,16 @@ func (s *Server) serveBootstrap(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var ask bootstrap
-	names, err := s.decodeBootstrap(body, &ask)
+	transport, err := s.decodeBootstrap(body, &ask)
 	if err != nil {
 		answer(w, http.StatusInternalServerError)
 		return
 	}
-	known := slices.IndexFunc(names, func(name string) bool { return slices.Contains(s.opts.Transports, name) })
-	if known < 0 {
+	if transport == "" {
 		write(w, http.StatusNotImplemented, "text/plain", []byte("No suitable transport found"))
 		return
 	}
-	session := s.begin(names[known])
+	session := s.begin(transport)
 	if auth := s.opts.Authenticate; auth != nil {
 		if string(ask.Auth) == "null" {
 			ask.Auth = nil
@@ -159,29 +158,32 @@ func (s *Server) connect(session *Session) {
 	}
 }
 
-// decodeBootstrap returns the names in the list of transports. A text in its place is a list of its
-// letters to the original, which names nothing; what else is no name is passed over.
-func (s *Server) decodeBootstrap(body []byte, ask *bootstrap) (names []string, err error) {
+// decodeBootstrap returns the first transport in the client's list that is offered, or "". A text in
+// the list's place is a list of its letters to the original, which names nothing; what else is no name is
+// passed over.
+func (s *Server) decodeBootstrap(body []byte, ask *bootstrap) (transport string, err error) {
 	if nesting(body) > s.limits.MaxDepth {
-		return nil, badMessage("nested deeper than %d", s.limits.MaxDepth)
+		return "", badMessage("nested deeper than %d", s.limits.MaxDepth)
 	}
 	if err := json.Unmarshal(body, ask); err != nil {
-		return nil, err
+		return "", err
 	}
-	var text string
 	if len(ask.Transports) > 0 && ask.Transports[0] == '"' {
-		return nil, json.Unmarshal(ask.Transports, &text)
+		return "", nil
 	}
-	var list []any
-	if err := json.Unmarshal(ask.Transports, &list); err != nil || list == nil {
-		return nil, badMessage("no list of transports")
+	rest, err := openArray(ask.Transports, s.limits.MaxDepth)
+	if err != nil {
+		return "", err
 	}
-	for _, item := range list {
-		if name, ok := item.(string); ok {
-			names = append(names, name)
+	for len(rest) > 0 {
+		var item []byte
+		item, rest = nextElement(rest)
+		var name string
+		if json.Unmarshal(item, &name) == nil && slices.Contains(s.opts.Transports, name) {
+			return name, nil
 		}
 	}
-	return names, nil
+	return "", nil
 }
 
 func (s *Server) begin(transport string) *Session {

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// splitArray checks that data is one JSON array, in UTF-8 and not nested too deep, and appends the
-// text of its elements to dst. The elements share memory with data.
-func splitArray(dst [][]byte, data []byte, maxDepth int) ([][]byte, error) {
+// openArray checks that data is one JSON array, in UTF-8 and not nested too deep, and returns what
+// is between its brackets, for nextElement. A list of its elements would be many times as large as data.
+func openArray(data []byte, maxDepth int) (inside []byte, err error) {
 	if !utf8.Valid(data) {
 		return nil, badMessage("text is not UTF-8")
 	}
@@ -23,7 +23,7 @@ func splitArray(dst [][]byte, data []byte, maxDepth int) ([][]byte, error) {
 	if !json.Valid(data) {
 		return nil, badMessage("%.20q is no JSON", data)
 	}
-	return elements(dst, data[1:len(data)-1]), nil
+	return bytes.TrimSpace(data[1 : len(data)-1]), nil
 }
 
 // nesting counts how deep brackets go outside of strings. The data need not be valid.
@@ -43,12 +43,10 @@ func nesting(data []byte) int {
 	return deepest
 }
 
-// elements splits the inside of a valid array at its commas.
-func elements(dst [][]byte, inside []byte) [][]byte {
-	if len(bytes.TrimSpace(inside)) == 0 {
-		return dst
-	}
-	depth, start := 0, 0
+// nextElement takes the first element off the inside of a valid array that is not empty. It shares
+// memory with inside. After the last element the rest is empty.
+func nextElement(inside []byte) (element, rest []byte) {
+	depth := 0
 	for i := 0; i < len(inside); i++ {
 		switch inside[i] {
 		case '"':
@@ -59,12 +57,11 @@ func elements(dst [][]byte, inside []byte) [][]byte {
 			depth--
 		case ',':
 			if depth == 0 {
-				dst = append(dst, bytes.TrimSpace(inside[start:i]))
-				start = i + 1
+				return bytes.TrimSpace(inside[:i]), inside[i+1:]
 			}
 		}
 	}
-	return append(dst, bytes.TrimSpace(inside[start:]))
+	return bytes.TrimSpace(inside), nil
 }
 
 // stringEnd is the index of the quote that ends the string begun at data[start], or the last index.

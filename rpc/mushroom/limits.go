@@ -8,7 +8,7 @@ import (
 // Limits bounds what a peer can make this end hold. A zero field means its default; a value above its
 // maximum is refused by the constructor that was given it.
 type Limits struct {
-	// MaxMessage is the size of one message, both ways, in bytes. Default 1 MiB, at most 64 MiB: a
+	// MaxMessage is the size of one message, both ways and by every transport, in bytes. Default 1 MiB, at most 64 MiB: a
 	// message is held whole in memory several times while it is read and answered.
 	MaxMessage int
 	// MaxBody is the size of one HTTP request body and of the messages in one poll answer, in bytes.

@@ -58,10 +58,16 @@ func ParseMessage(data []byte) (Message, error) {
 
 // parseMessage makes a message that shares memory with data.
 func parseMessage(data []byte, maxDepth int) (Message, error) {
-	var space [5][]byte
-	list, err := splitArray(space[:0], data, maxDepth)
+	inside, err := openArray(data, maxDepth)
 	if err != nil {
 		return Message{}, err
+	}
+	var space [5][]byte // one more than any message has
+	list := space[:0]
+	for len(inside) > 0 && len(list) < len(space) {
+		var element []byte
+		element, inside = nextElement(inside)
+		list = append(list, element)
 	}
 	if len(list) == 0 {
 		return Message{}, badMessage("empty array")
@@ -81,7 +87,7 @@ func parseMessage(data []byte, maxDepth int) (Message, error) {
 		m.ID, err = parseID(list[1])
 		return m, err
 	case len(list) < 3 || len(list) > 4:
-		return Message{}, badMessage("%v of %d elements", kind, len(list))
+		return Message{}, badMessage("%v of fewer than 3 or more than 4 elements", kind)
 	}
 	return m, m.parseNumbered(list)
 }

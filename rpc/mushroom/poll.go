@@ -37,7 +37,11 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, session *Sess
 		// The client is gone. It will send again what it has no answer to.
 	case err != nil:
 		s.log.Info("mushroom: bad exchange", "session", session.id, "error", err)
-		answer(w, http.StatusInternalServerError)
+		status := http.StatusInternalServerError
+		if errors.Is(err, ErrTooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		answer(w, status)
 	case !poll:
 		write(w, http.StatusOK, "application/json", []byte("null"))
 	default:
@@ -51,15 +55,17 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, session *Sess
 // that is over is an error, too.
 func (s *Session) takeBody(r *http.Request, body []byte) (poll bool, err error) {
 	// The list is one level around the messages.
-	list, err := splitArray(nil, body, s.limits.MaxDepth+1)
+	rest, err := openArray(body, s.limits.MaxDepth+1)
 	if err != nil {
 		return false, err
 	}
-	for _, text := range list {
+	for len(rest) > 0 {
 		if err := s.wait(r.Context(), func(st *state) bool { return !st.crowded() }); err != nil {
 			return false, err
 		}
-		m, err := parseMessage(text, s.limits.MaxDepth)
+		var text []byte
+		text, rest = nextElement(rest)
+		m, err := s.parse(text)
 		if err != nil {
 			return false, err
 		}

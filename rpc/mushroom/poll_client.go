@@ -107,15 +107,16 @@ func (p *poller) pollOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("poll: %w", err)
 	}
-	list, err := splitArray(nil, text, p.limits.MaxDepth+1)
+	rest, err := openArray(text, p.limits.MaxDepth+1)
 	if err != nil {
 		return err
 	}
-	for _, text := range list {
+	for len(rest) > 0 {
 		if err := p.session.wait(ctx, func(s *state) bool { return !s.crowded() }); err != nil {
 			return err
 		}
-		m, err := parseMessage(text, p.limits.MaxDepth)
+		text, rest = nextElement(rest)
+		m, err := p.session.parse(text)
 		if err != nil {
 			return err
 		}

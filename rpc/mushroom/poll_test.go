@@ -181,14 +181,15 @@ func TestBadPollBodies(t *testing.T) {
 	for body, want := range map[string]int{
 		`[[1,0,"note",` + strings.Repeat("[", 9) + strings.Repeat("]", 9) + `]]`:   200,
 		`[[1,0,"note",` + strings.Repeat("[", 10) + strings.Repeat("]", 10) + `]]`: 500,
-		strings.Repeat("[", 400):                    500,
-		"[" + strings.Repeat(" ", 600) + "]":        413,
-		"[[1,0,\"note\",\"\xff\"]]":                 500,
-		`[[1,0,"note"],[1,"a","note"]]`:             500,
-		`[[-1],[-1]]`:                               500,
-		`[[-1],[2,0,"ping"]]`:                       500,
-		`[[0,"a"]]`:                                 200, // nothing is there to compare it with
-		`[[2,0,"ping"],[3,1,5,1],[4,2,null],[0,9]]`: 200,
+		strings.Repeat("[", 400):                                         500,
+		"[" + strings.Repeat(" ", 600) + "]":                             413,
+		"[[1,0,\"note\",\"\xff\"]]":                                      500,
+		`[[1,0,"note"],[1,1,"note","` + strings.Repeat("x", 200) + `"]]`: 413,
+		`[[1,0,"note"],[1,"a","note"]]`:                                  500,
+		`[[-1],[-1]]`:                                                    500,
+		`[[-1],[2,0,"ping"]]`:                                            500,
+		`[[0,"a"]]`:                                                      200, // nothing is there to compare it with
+		`[[2,0,"ping"],[3,1,5,1],[4,2,null],[0,9]]`:                      200,
 	} {
 		status, _ := post(t, begin(t, url, "poll"), body)
 		assert.Equal(t, want, status, "%.80s", body)

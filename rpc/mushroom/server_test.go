@@ -312,14 +312,19 @@ func TestWebsocketPeerThatAnswersPings(t *testing.T) {
 }
 
 func TestWebsocketMessageTooLarge(t *testing.T) {
-	server, url := newServer(t, mushroom.ServerOptions{Limits: mushroom.Limits{MaxMessage: 100}})
+	ends := make(chan error, 1)
+	server, url := newServer(t, mushroom.ServerOptions{
+		Limits:     mushroom.Limits{MaxMessage: 100},
+		Disconnect: func(s *mushroom.Session) { ends <- s.Err() },
+	})
 	conn, _, err := websocket.Dial(testContext(t), begin(t, url, "ws"), nil)
 	require.NoError(t, err)
 	defer conn.CloseNow()
 	require.NoError(t, conn.Write(testContext(t), websocket.MessageText, []byte(`[1,0,"`+strings.Repeat("x", 200)+`"]`)))
 	_, _, err = conn.Read(testContext(t))
 	assert.Equal(t, websocket.StatusMessageTooBig, websocket.CloseStatus(err))
-	eventually(t, func() bool { return server.Len() == 0 }, "over")
+	assert.ErrorIs(t, <-ends, mushroom.ErrTooLarge)
+	assert.Zero(t, server.Len())
 }
 
 func TestUpgradeThatIsNone(t *testing.T) {

@@ -72,7 +72,7 @@ func (l *lines) readLine() (line []byte, err error) {
 	for {
 		piece, err := l.in.ReadSlice('\n')
 		if len(line)+len(piece) > l.limit+1 {
-			return nil, badMessage("line longer than %d bytes", l.limit)
+			return nil, tooLarge("line longer than %d bytes", l.limit)
 		}
 		line = append(line, piece...)
 		switch {

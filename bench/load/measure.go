@@ -1,0 +1,114 @@
+package load
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/packetstream/packetstream/bench/peer"
+)
+
+// Sample is one peer in one cell in one round.
+type Sample struct {
+	Peer  string    `json:"peer"`
+	Cell  peer.Cell `json:"cell"`
+	Round int       `json:"round"`
+
+	Calls  uint64  `json:"calls"`
+	PerSec float64 `json:"calls_per_s"`
+	MBs    float64 `json:"mb_per_s"` // payload, each way
+
+	P50 float64 `json:"p50_us,omitempty"`
+	P99 float64 `json:"p99_us,omitempty"`
+
+	CPU           float64 `json:"cpu_us_per_call,omitempty"` // both processes
+	AllocsCaller  float64 `json:"allocs_caller"`             // per call
+	AllocsAnswer  float64 `json:"allocs_answerer"`
+	BytesCaller   float64 `json:"alloc_bytes_caller"`
+	BytesAnswer   float64 `json:"alloc_bytes_answerer"`
+	SystemCalls   float64 `json:"system_calls_per_call"` // reads and writes of both processes
+	NoUsage       bool    `json:"no_usage,omitempty"`    // the fields from CPU on were not measured
+	NoLatency     bool    `json:"no_latency,omitempty"`
+	Err           string  `json:"error,omitempty"`
+	CallsAnswerer uint64  `json:"calls_answerer,omitempty"` // made by the answering end
+}
+
+// Times say how long to measure.
+type Times struct {
+	Warm time.Duration `json:"warm"`
+	Time time.Duration `json:"time"`
+	Most time.Duration `json:"most"` // to which Time is stretched for a peer that has made few calls
+}
+
+// fewCalls is how many calls a sample should have at least.
+const fewCalls = 30
+
+// Measure keeps the calls of a cell in flight on conns. control is nil where the other end cannot tell its usage.
+func Measure(conns []peer.Conn, cell peer.Cell, t Times, control *Control) (Sample, error) {
+	s := Sample{Cell: cell}
+	l := Start(conns, cell)
+	defer l.Stop()
+	if cell.Both {
+		if _, err := control.ask(orderStart); err != nil {
+			return s, err
+		}
+	}
+	time.Sleep(t.Warm)
+	l.Time()
+	begin, err := both(l, control)
+	if err != nil {
+		return s, err
+	}
+	started := time.Now()
+	time.Sleep(t.Time)
+	for l.Calls()-begin[0].Calls < fewCalls && time.Since(started) < t.Most && l.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	end, err := both(l, control)
+	took := time.Since(started)
+	l.Stop()
+	if err == nil {
+		err = l.Err()
+	}
+	if err != nil {
+		return s, err
+	}
+	s.fill(end[0].Sub(begin[0]), end[1].Sub(begin[1]), took)
+	s.NoUsage = control == nil
+	h := l.Times()
+	s.NoLatency = h.TotalCount() == 0
+	s.P50 = float64(h.ValueAtQuantile(50)) / 1e3
+	s.P99 = float64(h.ValueAtQuantile(99)) / 1e3
+	if s.Calls == 0 {
+		return s, fmt.Errorf("no call was answered within %v", took)
+	}
+	return s, nil
+}
+
+// both reads the usage of both ends, the answering end's first.
+func both(l *Load, control *Control) (u [2]Usage, err error) {
+	if control != nil {
+		if u[1], err = control.ask(orderUsage); err != nil {
+			if l.Err() != nil {
+				err = l.Err()
+			}
+			return u, err
+		}
+	}
+	u[0], err = ReadUsage()
+	u[0].Calls = l.Calls()
+	return u, err
+}
+
+func (s *Sample) fill(caller, answerer Usage, took time.Duration) {
+	s.Calls = caller.Calls + answerer.Calls
+	s.CallsAnswerer = answerer.Calls
+	calls := float64(max(1, s.Calls))
+	s.PerSec = float64(s.Calls) / took.Seconds()
+	s.MBs = s.PerSec * float64(s.Cell.Size) / 1e6
+	s.CPU = float64(caller.CPU+answerer.CPU) / 1e3 / calls
+	s.AllocsCaller = float64(caller.Objects) / calls
+	s.AllocsAnswer = float64(answerer.Objects) / calls
+	s.BytesCaller = float64(caller.Bytes) / calls
+	s.BytesAnswer = float64(answerer.Bytes) / calls
+	s.SystemCalls = float64(caller.Reads+caller.Writes+answerer.Reads+answerer.Writes) / calls
+}

@@ -1,0 +1,11 @@
+// Package peer is the systems that are measured beside one another, each behind the same small interface.
+//
+// A [Peer] opens its end of a connection over two pipes, once in the process that calls and once in the process
+// that answers. What comes back is a [Conn], whose Call sends bytes and returns the same bytes from the other
+// end. All lists them.
+//
+// Every system gets the descriptors that suit it best (pipe ends in the runtime's poller, unless it asks for blocking
+// ones) and is set up as its own documentation advises for speed; the comment above each says how. Nothing has
+// keep-alives or logs switched on. All have a context that can be cancelled in every call, and check what they are
+// sent as far as they do by themselves.
+package peer

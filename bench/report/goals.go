@@ -1,0 +1,177 @@
+package report
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/packetstream/packetstream/bench/load"
+	"github.com/packetstream/packetstream/bench/peer"
+)
+
+// goal is one row of the table of goals: what is to be reached in a cell by each of packetstream's modes.
+type goal struct {
+	cell   peer.Cell
+	what   what
+	wanted [3]float64 // any handler, non-blocking handler, and that into the caller's buffer; 0 for none
+}
+
+type what int
+
+const (
+	toBound what = iota // ratio to the floor or ceiling
+	toRival             // multiple of the best rival
+	callerAllocs
+	answererAllocs
+	systemCalls
+)
+
+var whatNames = [...]string{"of the floor or ceiling", "× the best rival", "allocations of the caller", "allocations of the answerer", "read and write calls"}
+
+// none is a goal of nothing, where 0 stands for no goal.
+const none = -1
+
+// allowance is how many allocations per call are the runtime's own: goroutines and their stacks, now and then.
+const allowance = .1
+
+var goals = []goal{
+	{peer.Cell{Size: 16, InFlight: 1}, toBound, [3]float64{.28, .38}},
+	{peer.Cell{Size: 16, InFlight: 64}, toRival, [3]float64{2.7, 4.5}},
+	{peer.Cell{Size: 16, InFlight: 1024}, toRival, [3]float64{2.4, 4}},
+	{peer.Cell{Size: 1 << 10, InFlight: 64}, toRival, [3]float64{2, 3.3, 4.4}},
+	{peer.Cell{Size: 64 << 10, InFlight: 1}, toBound, [3]float64{.27, .38, .55}},
+	{peer.Cell{Size: 64 << 10, InFlight: 64}, toBound, [3]float64{.45, .52, .65}},
+	{peer.Cell{Size: 1 << 20, InFlight: 1}, toBound, [3]float64{.58, .9, 1}},
+	{peer.Cell{Size: 1 << 20, InFlight: 64}, toBound, [3]float64{.5, .53, .6}},
+	{peer.Cell{Size: 16, InFlight: 64, Both: true}, toRival, [3]float64{3.3, 5}},
+	{peer.Cell{Size: 16, InFlight: 64}, callerAllocs, [3]float64{1, 1, none}},
+	{peer.Cell{Size: 16, InFlight: 64}, answererAllocs, [3]float64{2, none, none}},
+	{peer.Cell{Size: 16, InFlight: 64}, systemCalls, [3]float64{.35, .3}},
+}
+
+// Goals of an idle connection pair.
+const (
+	idleKiB        = 18
+	idleGoroutines = 4 // two an end
+)
+
+var goalModes = [3]string{peer.Default, peer.NonBlocking, peer.Into}
+
+// Verdict is one goal checked.
+type Verdict struct {
+	Cell, Mode, What string
+	Wanted, Seen     float64
+	AtLeast          bool // rather than at most
+	Measured, Met    bool
+}
+
+// CheckGoals checks every goal.
+func (r *Results) CheckGoals() []Verdict {
+	var all []Verdict
+	for i := range goals {
+		g := &goals[i]
+		for mode, wanted := range g.wanted {
+			if wanted != 0 {
+				all = append(all, r.check(g, goalModes[mode], max(0, wanted)))
+			}
+		}
+	}
+	for _, i := range r.Idle {
+		if i.Peer == peer.Default && i.Pairs == IdlePairs && i.Err == "" {
+			all = append(all,
+				Verdict{Cell: "idle", Mode: i.Peer, What: "KiB per connection, both ends", Wanted: idleKiB, Seen: i.KiB,
+					Measured: true, Met: i.KiB <= idleKiB},
+				Verdict{Cell: "idle", Mode: i.Peer, What: "goroutines per connection, both ends", Wanted: idleGoroutines, Seen: i.Goroutines,
+					Measured: true, Met: i.Goroutines <= idleGoroutines+allowance})
+		}
+	}
+	return all
+}
+
+func (r *Results) check(g *goal, mode string, wanted float64) Verdict {
+	v := Verdict{Cell: CellName(g.cell), Mode: mode, What: whatNames[g.what], Wanted: wanted}
+	switch g.what {
+	case toBound, toRival:
+		to := Bound(g.cell)
+		if g.what == toRival {
+			to = r.BestRival(g.cell)
+			v.What += " (" + to + ")"
+		}
+		var q Ratio
+		q, v.Measured = r.Ratio(mode, to, g.cell)
+		v.Seen, v.AtLeast = q.Median, true
+		v.Met = v.Measured && v.Seen >= wanted
+	default:
+		slack := allowance
+		of := map[what]func(*load.Sample) float64{
+			callerAllocs:   func(s *load.Sample) float64 { return s.AllocsCaller },
+			answererAllocs: func(s *load.Sample) float64 { return s.AllocsAnswer },
+			systemCalls:    func(s *load.Sample) float64 { return s.SystemCalls },
+		}[g.what]
+		if g.what == systemCalls {
+			slack = 0
+		}
+		v.Seen, v.Measured = r.Median(mode, g.cell, of)
+		v.Met = v.Measured && v.Seen <= wanted+slack
+	}
+	return v
+}
+
+// WriteGoals writes every goal, what was seen, and whether it is met. It returns how many are not.
+func (r *Results) WriteGoals(w io.Writer, f Format) (missed int, err error) {
+	t := newTable(table.Row{"cell", "mode", "what", "goal", "seen", ""})
+	for _, v := range r.CheckGoals() {
+		sign := "≤"
+		if v.AtLeast {
+			sign = "≥"
+		}
+		seen, met := fmt.Sprintf("%.2f", v.Seen), "met"
+		switch {
+		case !v.Measured:
+			seen, met = "", "not measured"
+		case !v.Met:
+			met = "not met"
+			missed++
+		}
+		t.AppendRow(table.Row{v.Cell, v.Mode, v.What, sign + " " + digits(v.Wanted), seen, met})
+	}
+	return missed, write(w, f, "Goals", t)
+}
+
+const (
+	aheadBy     = 1.05 // the median ratio that counts as ahead
+	aheadRounds = 6.0 / 7
+	nearFloor   = .95 // within which of the bound nobody can be ahead by much
+)
+
+// WriteAhead writes, for each cell, how the default mode stands to the nearest of the others. It returns in how many
+// cells it is not ahead of everyone.
+func (r *Results) WriteAhead(w io.Writer, f Format) (behind int, err error) {
+	t := newTable(table.Row{"cell", "nearest", "ratio", "rounds ahead", ""})
+	for _, c := range r.Cells() {
+		nearest, q := "", Ratio{}
+		for _, name := range r.Rivals(c) {
+			if ratio, ok := r.Ratio(peer.Default, name, c); ok && (nearest == "" || ratio.Median < q.Median) {
+				nearest, q = name, ratio
+			}
+		}
+		if nearest == "" {
+			continue
+		}
+		verdict := "ahead"
+		if q.Median <= aheadBy || float64(q.Ahead) < aheadRounds*float64(q.Rounds)-1e-9 {
+			verdict = "not ahead"
+			if bound, ok := r.Ratio(nearest, Bound(c), c); ok && bound.Median >= nearFloor {
+				verdict = "the nearest is within 5 % of the bound"
+			} else {
+				behind++
+			}
+		}
+		t.AppendRow(table.Row{CellName(c), nearest, fmt.Sprintf("%.2f", q.Median), fmt.Sprintf("%d of %d", q.Ahead, q.Rounds), verdict})
+	}
+	if t.Length() == 0 {
+		return 0, nil
+	}
+	return behind, write(w, f, "Any handler beside the nearest rival", t)
+}

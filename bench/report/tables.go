@@ -1,0 +1,231 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/packetstream/packetstream/bench/load"
+	"github.com/packetstream/packetstream/bench/peer"
+)
+
+// Format is how tables are written.
+type Format int
+
+const (
+	Plain Format = iota
+	Markdown
+)
+
+// figure is one thing that is measured, for a table of peers and cells.
+type figure struct {
+	title string
+	of    func(*load.Sample) float64
+	show  func(float64) string
+	ratio bool // beside the floor or ceiling
+	skip  func(*load.Sample) bool
+}
+
+func noUsage(s *load.Sample) bool   { return s.NoUsage }
+func noLatency(s *load.Sample) bool { return s.NoLatency }
+
+var figures = []figure{
+	{"Thousand calls per second (and the ratio to the floor or ceiling in the same round)", func(s *load.Sample) float64 { return s.PerSec / 1e3 }, digits, true, nil},
+	{"MB per second of payload, each way", func(s *load.Sample) float64 { return s.MBs }, digits, false, nil},
+	{"Half of the calls take at most, µs", func(s *load.Sample) float64 { return s.P50 }, digits, false, noLatency},
+	{"99 of 100 calls take at most, µs", func(s *load.Sample) float64 { return s.P99 }, digits, false, noLatency},
+	{"CPU of both processes, µs per call", func(s *load.Sample) float64 { return s.CPU }, digits, false, noUsage},
+	{"Allocations per call of the caller", func(s *load.Sample) float64 { return s.AllocsCaller }, short, false, noUsage},
+	{"Allocations per call of the answerer", func(s *load.Sample) float64 { return s.AllocsAnswer }, short, false, noUsage},
+	{"Read and write calls per call, both processes", func(s *load.Sample) float64 { return s.SystemCalls }, digits, false, noUsage},
+}
+
+// digits shows three significant digits, or more of large figures.
+func digits(v float64) string {
+	switch {
+	case v == 0:
+		return "0"
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case v >= .1:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.2g", v)
+}
+
+// short shows one decimal: what is less is the runtime's own, now and then.
+func short(v float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") }
+
+// WriteTables writes a table for each figure.
+func (r *Results) WriteTables(w io.Writer, f Format) error {
+	cells := r.plainCells()
+	peers := r.Peers(cells)
+	for i := range figures {
+		t := newTable(append(table.Row{""}, cellNames(cells)...))
+		for _, name := range peers {
+			row := table.Row{name}
+			for _, c := range cells {
+				row = append(row, r.entry(&figures[i], name, c))
+			}
+			t.AppendRow(row)
+		}
+		if err := write(w, f, figures[i].title, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plainCells returns the cells that are not about many connections.
+func (r *Results) plainCells() []peer.Cell {
+	var cells []peer.Cell
+	for _, c := range r.Cells() {
+		if c.Conns == 0 && !isScale(c) {
+			cells = append(cells, c)
+		}
+	}
+	return cells
+}
+
+// isScale says that a cell is in the scaling table only.
+func isScale(c peer.Cell) bool { return c.InFlight != 1 && c.InFlight != 64 && c.InFlight != 1024 }
+
+func (r *Results) entry(fig *figure, name string, c peer.Cell) string {
+	for i := range r.Samples {
+		s := &r.Samples[i]
+		if s.Peer == name && s.Cell == c && s.Err == "" && fig.skip != nil && fig.skip(s) {
+			return ""
+		}
+	}
+	v, ok := r.Median(name, c, fig.of)
+	if !ok {
+		return ""
+	}
+	text := fig.show(v)
+	if bound := Bound(c); fig.ratio && bound != "" && bound != name {
+		if q, ok := r.Ratio(name, bound, c); ok {
+			text += fmt.Sprintf(" (%s)", ratioText(q.Median))
+		}
+	}
+	return text
+}
+
+func cellNames(cells []peer.Cell) []any {
+	names := make([]any, len(cells))
+	for i, c := range cells {
+		names[i] = CellName(c)
+	}
+	return names
+}
+
+func newTable(header table.Row) table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Format.Header = text.FormatDefault
+	t.AppendHeader(header)
+	t.SuppressTrailingSpaces()
+	return t
+}
+
+func write(w io.Writer, f Format, title string, t table.Writer) error {
+	heading := title + "\n"
+	body := t.Render()
+	if f == Markdown {
+		heading, body = "### "+title+"\n\n", t.RenderMarkdown()
+	}
+	_, err := fmt.Fprintf(w, "%s%s\n\n", heading, body)
+	return err
+}
+
+// WriteScale writes how the cost grows with calls in flight and with connections.
+func (r *Results) WriteScale(w io.Writer, f Format) error {
+	var cells []peer.Cell
+	for _, c := range r.Cells() {
+		if c.Conns > 0 {
+			cells = append(cells, c)
+		}
+	}
+	if len(cells) == 0 {
+		return nil
+	}
+	for _, name := range r.Peers(cells) {
+		t := newTable(table.Row{"", "thousand calls/s", "p50, µs", "p99, µs", "CPU µs/call", "idle KiB per connection, both ends"})
+		for _, c := range cells {
+			if _, ok := r.Median(name, c, PerSec); !ok {
+				continue
+			}
+			row := table.Row{CellName(c)}
+			for _, i := range []int{0, 2, 3, 4} {
+				fig := figures[i]
+				fig.ratio = false
+				row = append(row, r.entry(&fig, name, c))
+			}
+			t.AppendRow(append(row, r.idleOf(name, c.Conns)))
+		}
+		if err := write(w, f, "How "+name+" scales", t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Results) idleOf(name string, pairs int) string {
+	for _, i := range r.Idle {
+		if i.Peer == name && i.Pairs == pairs && i.Err == "" {
+			return digits(i.KiB)
+		}
+	}
+	return ""
+}
+
+// WriteIdle writes what idle connections cost.
+func (r *Results) WriteIdle(w io.Writer, f Format) error {
+	t := newTable(table.Row{"", "KiB, both ends", "goroutines, both ends"})
+	for _, i := range r.Idle {
+		if i.Pairs == IdlePairs && i.Err == "" {
+			t.AppendRow(table.Row{i.Peer, digits(i.KiB), short(i.Goroutines)})
+		}
+	}
+	if t.Length() == 0 {
+		return nil
+	}
+	return write(w, f, fmt.Sprintf("An idle connection (of %d in one process)", IdlePairs), t)
+}
+
+// IdlePairs is how many idle connections the cost of one is taken from.
+const IdlePairs = 100
+
+// WriteMissing writes what failed and what was not measured.
+func (r *Results) WriteMissing(w io.Writer, f Format) error {
+	t := newTable(table.Row{"peer", "cell", "why not"})
+	for _, a := range r.Absent {
+		t.AppendRow(table.Row{a.Peer, CellName(a.Cell), a.Why})
+	}
+	for _, s := range r.Samples {
+		if s.Err != "" {
+			t.AppendRow(table.Row{s.Peer, CellName(s.Cell), fmt.Sprintf("round %d failed: %s", s.Round, s.Err)})
+		}
+	}
+	for _, i := range r.Idle {
+		if i.Err != "" {
+			t.AppendRow(table.Row{i.Peer, "idle", i.Err})
+		}
+	}
+	if t.Length() == 0 {
+		return nil
+	}
+	return write(w, f, "Not measured", t)
+}
+
+// ratioText shows a ratio as .52 or 1.3, and with two digits at least.
+func ratioText(v float64) string {
+	if v < .095 {
+		return strings.TrimPrefix(fmt.Sprintf("%.3f", v), "0")
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%.2f", v), "0")
+}

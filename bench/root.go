@@ -1,0 +1,15 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func newRootCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "bench",
+		Short:         "Measure packetstream beside other libraries and the bare system calls",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddCommand(newRunCommand(), newGoalsCommand(), newReportCommand(), newProfileCommand(), newListCommand(),
+		newCallerCommand(), newAnswererCommand(), newIdleCommand())
+	return cmd
+}

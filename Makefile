@@ -1,6 +1,6 @@
 # Every target is one line or one script; CI runs make test and nothing else.
 
-.PHONY: demo test test-long lint bench fuzz soak cover docs clean
+.PHONY: demo test test-long lint bench bench-full bench-quick bench-compare bench-go fuzz soak cover docs clean
 
 demo: # two processes talk over pipes; needs only Go
 	@go run ./cmd/packetstream demo
@@ -14,8 +14,20 @@ test-long: # COUNT=n PACKAGES=...: everything many times, and the tests that tak
 lint: # gofmt, vet, staticcheck, revive, misspell
 	@scripts/lint.sh
 
-bench: # BENCH=regexp COUNT=n PACKAGES=...
-	@scripts/bench.sh
+bench: # beside the four fastest other libraries, in 6 minutes
+	@scripts/bench.sh headline
+
+bench-full: # beside everything, in 40 minutes; writes docs/PERFORMANCE.md and its plot
+	@scripts/bench.sh full
+
+bench-quick: # a first look, in a minute
+	@scripts/bench.sh quick
+
+bench-compare: # BASE=rev ROUNDS=n CELLS=16x1,... PEERS=...: this revision beside another, by benchstat
+	@scripts/bench-compare.sh
+
+bench-go: # BENCH=regexp COUNT=n PACKAGES=...: the packages' own benchmarks
+	@scripts/bench-go.sh
 
 fuzz: # SECONDS_EACH=n SECONDS_ALL=n: every fuzz target in turn
 	@scripts/fuzz.sh

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +23,9 @@ func newAnswererCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// A caller that has gone is the end of every measurement; it would end this process, since
+			// descriptor 1 is written to.
+			signal.Ignore(syscall.SIGPIPE)
 			return answer(s, p)
 		},
 	}

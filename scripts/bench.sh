@@ -1,8 +1,19 @@
 #!/usr/bin/env bash
-# usage: [BENCH=regexp] [COUNT=1] [PACKAGES=...] scripts/bench.sh
+# usage: scripts/bench.sh quick|headline|full [FLAGS of bench run]...
+#
+# Measures, prints tables and the goals, and keeps the results in .cache/bench. After a full run docs/PERFORMANCE.md and
+# its plot are written anew.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-# shellcheck disable=SC2086 # several packages may be named
-timeout -k 10 2h go test -run '^$' -bench "${BENCH:-.}" -benchmem -count "${COUNT:-1}" -timeout 2h ${PACKAGES:-./...} |
-	grep -v 'no test files$'
-exit "${PIPESTATUS[0]}"
+set=${1:-headline}
+shift
+mkdir -p .cache/bin .cache/bench
+go build -C bench -o ../.cache/bin/bench . || exit 1
+if [ "$set" = full ]; then
+	scripts/peers/packetstream.sh >/dev/null || echo "the Python reference is left out"
+fi
+.cache/bin/bench run --set "$set" --out ".cache/bench/$set.json" "$@" || exit 1
+if [ "$set" = full ] && [ $# = 0 ]; then
+	.cache/bin/bench report --from .cache/bench/full.json --format page --out docs/PERFORMANCE.md || exit 1
+	.cache/bin/bench report --from .cache/bench/full.json --format svg --out docs/performance.svg || exit 1
+fi

@@ -17,12 +17,13 @@ lint_gofmt() {
 	[ -z "$unformatted" ] || { echo "gofmt would change:"; echo "$unformatted"; return 1; }
 }
 
-lint_vet() { timeout -k 10 600 go vet -tags=$tags ./...; }
+lint_vet() { timeout -k 10 600 go vet -tags=$tags ./... && timeout -k 10 600 go -C bench vet ./...; }
 
 lint_tools() {
 	local status=0 tools=.cache/tools
 	scripts/tools.sh || return 1
 	timeout -k 10 600 $tools/staticcheck -tags=$tags ./... || status=1
+	(cd bench && timeout -k 10 600 ../$tools/staticcheck ./...) || status=1
 	timeout -k 10 300 $tools/revive -config tools/revive.toml -set_exit_status ./... || status=1
 	files '*.go' '*.md' '*.sh' | xargs -r timeout -k 10 60 $tools/misspell -error || status=1
 	return $status

@@ -55,6 +55,8 @@ step 'live peers' 3600 scripts/peers.sh
 # Golden vectors, examples and live interop are tests like all others.
 logged $logs/tests.json 'tests with the race detector' 1500 \
 	scripts/gotest.sh $logs/tests.json 1490 -race -shuffle=on -timeout 15m ./...
+logged $logs/bench.json 'tests of the benchmark' 300 env MODULE=bench \
+	scripts/gotest.sh $logs/bench.json 290 -shuffle=on -timeout 4m ./...
 logged $logs/fuzz.json 'fuzzing, a little' 600 env FUZZ_LOG=$logs/fuzz.json scripts/fuzz.sh
 
 printf '{"Action":"pass","Package":"make test"}\n' >>$logs/steps.json

@@ -39,8 +39,12 @@ type Times struct {
 	Most time.Duration `json:"most"` // to which Time is stretched for a peer that has made few calls
 }
 
-// fewCalls is how many calls a sample should have at least.
-const fewCalls = 30
+// fewCalls is how many calls a sample should have at least, and fewTurns how many of each caller. What is less tells
+// of its first turns rather than of its rate.
+const (
+	fewCalls = 30
+	fewTurns = 2
+)
 
 // Measure keeps the calls of a cell in flight on conns. control is nil where the other end cannot tell its usage.
 func Measure(conns []peer.Conn, cell peer.Cell, t Times, control *Control) (Sample, error) {
@@ -52,17 +56,15 @@ func Measure(conns []peer.Conn, cell peer.Cell, t Times, control *Control) (Samp
 			return s, err
 		}
 	}
-	time.Sleep(t.Warm)
+	enough := max(fewCalls, fewTurns*uint64(cell.InFlight))
+	l.wait(t.Warm, t.Most, uint64(cell.InFlight))
 	l.Time()
 	begin, err := both(l, control)
 	if err != nil {
 		return s, err
 	}
 	started := time.Now()
-	time.Sleep(t.Time)
-	for l.Calls()-begin[0].Calls < fewCalls && time.Since(started) < t.Most && l.Err() == nil {
-		time.Sleep(10 * time.Millisecond)
-	}
+	l.wait(t.Time, t.Most, begin[0].Calls+enough)
 	end, err := both(l, control)
 	took := time.Since(started)
 	l.Stop()
@@ -82,6 +84,16 @@ func Measure(conns []peer.Conn, cell peer.Cell, t Times, control *Control) (Samp
 		return s, fmt.Errorf("no call was answered within %v", took)
 	}
 	return s, nil
+}
+
+// wait waits for some time, and if that brings fewer calls in all than are wanted, for them too, up to a longest time.
+func (l *Load) wait(least, most time.Duration, calls uint64) {
+	const look = 10 * time.Millisecond
+	began := time.Now()
+	time.Sleep(least)
+	for l.Calls() < calls && time.Since(began) < most && l.Err() == nil {
+		time.Sleep(look)
+	}
 }
 
 // both reads the usage of both ends, the answering end's first.

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// grpcPeer is grpc-go over the pipes, with its shared write buffers, fixed windows large enough that no call waits for a
+// grpcPeer is grpc-go over the pipes, with fixed windows large enough that no call waits for a
 // window update, and a codec that passes bytes as they are.
 func grpcPeer() *Peer {
 	return &Peer{Name: "grpc-go", Kind: Rival, Module: "google.golang.org/grpc", Open: openGRPC}
@@ -38,7 +38,7 @@ var grpcDesc = grpc.ServiceDesc{
 func openGRPC(side Side, r, w *os.File, _ Cell) (Conn, error) {
 	f := &files{r: r, w: w}
 	if side == Answerer {
-		s := grpc.NewServer(grpc.ForceServerCodecV2(bytesCodec{}), grpc.SharedWriteBuffer(true), grpc.MaxRecvMsgSize(64<<20),
+		s := grpc.NewServer(grpc.ForceServerCodecV2(bytesCodec{}), grpc.MaxRecvMsgSize(64<<20),
 			grpc.StaticStreamWindowSize(grpcWindow), grpc.StaticConnWindowSize(grpcWindow))
 		s.RegisterService(&grpcDesc, nil)
 		go func() { _ = s.Serve(listenOnce(f)) }() // ends when it is stopped
@@ -53,7 +53,7 @@ func openGRPC(side Side, r, w *os.File, _ Cell) (Conn, error) {
 			dialed = true
 			return f, nil
 		}),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithSharedWriteBuffer(true), grpc.WithDisableRetry(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
 		grpc.WithStaticStreamWindowSize(grpcWindow), grpc.WithStaticConnWindowSize(grpcWindow),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bytesCodec{}), grpc.MaxCallRecvMsgSize(64<<20)))
 	return grpcConn{cc}, err

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain lets the test program stand for the program in the processes that it starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "caller", "answerer", "idle":
+			main()
+			return
+		}
+	}
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,161 @@
+package report
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/packetstream/packetstream/bench/load"
+	"github.com/packetstream/packetstream/bench/peer"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	one   = peer.Cell{Size: 16, InFlight: 1}
+	many  = peer.Cell{Size: 16, InFlight: 64}
+	rates = map[string][]float64{ // calls per second by round
+		peer.Floor:   {100, 200, 50},
+		peer.Default: {40, 60, 25},
+		"drpc":       {20, 44, 26},
+		"arpc":       {10, 10, 10},
+	}
+)
+
+func results() *Results {
+	r := &Results{Set: "quick", Rounds: 3, Versions: map[string]string{"drpc": "v1.2.3"}}
+	for name, all := range rates {
+		for round, v := range all {
+			r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: one, Round: round, Calls: 10, PerSec: v, P50: 1, P99: 2})
+		}
+	}
+	return r
+}
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		in   []float64
+		want float64
+	}{{[]float64{3}, 3}, {[]float64{3, 1, 2}, 2}, {[]float64{4, 1, 2, 3}, 2.5}} {
+		got, ok := median(c.in)
+		assert.True(t, ok)
+		assert.InDelta(t, c.want, got, 1e-12)
+	}
+	_, ok := median(nil)
+	assert.False(t, ok)
+}
+
+func TestRatiosAreTakenWithinARound(t *testing.T) {
+	r := results()
+	q, ok := r.Ratio(peer.Default, peer.Floor, one)
+	require.True(t, ok)
+	assert.InDelta(t, .4, q.Median, 1e-12, "of .4, .3 and .5")
+	q, ok = r.Ratio(peer.Default, "drpc", one)
+	require.True(t, ok)
+	assert.Equal(t, 2, q.Ahead)
+	assert.Equal(t, 3, q.Rounds)
+	_, ok = r.Ratio(peer.Default, "drpc", many)
+	assert.False(t, ok)
+}
+
+func TestFailedSamplesCountForNothing(t *testing.T) {
+	r := results()
+	r.Samples = append(r.Samples, load.Sample{Peer: peer.Default, Cell: one, Round: 3, PerSec: 1e9, Err: "failed"})
+	v, ok := r.Median(peer.Default, one, PerSec)
+	assert.True(t, ok)
+	assert.InDelta(t, 40, v, 1e-12)
+	var b bytes.Buffer
+	require.NoError(t, r.WriteMissing(&b, Plain))
+	assert.Contains(t, b.String(), "round 3 failed: failed")
+}
+
+func TestBestRival(t *testing.T) {
+	assert.Equal(t, "drpc", results().BestRival(one))
+	assert.Empty(t, results().BestRival(many))
+}
+
+func TestGoals(t *testing.T) {
+	r := results()
+	r.Idle = []Idle{{Peer: peer.Default, Pairs: IdlePairs, KiB: 20, Goroutines: 2}}
+	found := map[string]Verdict{}
+	for _, v := range r.CheckGoals() {
+		found[v.Cell+" "+v.Mode+" "+v.What] = v
+	}
+	v := found["16 B ×1 packetstream of the floor or ceiling"]
+	assert.True(t, v.Met, "0.40 of the floor where 0.28 is wanted")
+	assert.InDelta(t, .4, v.Seen, 1e-12)
+	assert.False(t, found["16 B ×1 packetstream-nb of the floor or ceiling"].Measured)
+	assert.False(t, found["idle packetstream KiB per connection, both ends"].Met)
+	assert.True(t, found["idle packetstream goroutines per connection, both ends"].Met)
+
+	var b bytes.Buffer
+	missed, err := r.WriteGoals(&b, Plain)
+	require.NoError(t, err)
+	assert.Equal(t, 1, missed)
+}
+
+func TestAhead(t *testing.T) {
+	r := results()
+	var b bytes.Buffer
+	behind, err := r.WriteAhead(&b, Plain)
+	require.NoError(t, err)
+	assert.Equal(t, 1, behind, "the nearest was ahead in one round of three")
+
+	for i := range r.Samples {
+		if s := &r.Samples[i]; s.Peer == "drpc" {
+			s.PerSec = 1
+		}
+	}
+	behind, err = r.WriteAhead(&b, Plain)
+	require.NoError(t, err)
+	assert.Zero(t, behind)
+}
+
+func TestFormats(t *testing.T) {
+	r := results()
+	for name, f := range map[string]func(io.Writer) error{
+		"plain":    func(w io.Writer) error { return r.WriteTables(w, Plain) },
+		"markdown": func(w io.Writer) error { return r.WriteTables(w, Markdown) },
+		"page":     r.WritePage,
+		"gobench":  r.WriteGoBench,
+		"svg":      r.WriteSVG,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			require.NoError(t, f(&b))
+			assert.Contains(t, b.String(), "drpc")
+			assert.NotContains(t, b.String(), "NaN")
+		})
+	}
+}
+
+func TestPlotIsXML(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, results().WriteSVG(&b))
+	d := xml.NewDecoder(&b)
+	for {
+		_, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		require.NoError(t, err)
+	}
+}
+
+func TestShownNumbers(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 1234.5: "1234", 12.34: "12.3", 1.234: "1.23", .1234: "0.12", .01234: "0.012"} {
+		assert.Equal(t, want, digits(v))
+	}
+	assert.Equal(t, "2", short(2.04))
+	assert.Equal(t, "2.1", short(2.06))
+	assert.Equal(t, ".52", ratioText(.521))
+	assert.Equal(t, ".004", ratioText(.0041))
+	assert.Equal(t, "16 B both ways ×64", CellName(peer.Cell{Size: 16, InFlight: 64, Both: true}))
+	assert.Equal(t, "16 B ×100, 100 connections", CellName(peer.Cell{Size: 16, InFlight: 100, Conns: 100}))
+}

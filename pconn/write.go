@@ -36,6 +36,7 @@ type batch struct {
 	bufio.Batch
 	packets int
 	answers int      // responses among them
+	size    int      // bytes, when its writing began
 	buffers [][]byte // that they refer to, for bufferList to have back when they have left
 }
 
@@ -145,7 +146,8 @@ func (c *Conn) writeCycle(rounds int) {
 func (c *Conn) enlarge() {
 	c.mu.Lock()
 	s := &c.st.sender
-	bulk := !s.enlarged && s.current.Len() >= gatherFrom
+	// What is left may be a few bytes, as when a header is what makes a packet larger than the pipe.
+	bulk := !s.enlarged && s.current.size >= gatherFrom
 	s.enlarged = s.enlarged || bulk
 	c.mu.Unlock()
 	if bulk {
@@ -165,6 +167,7 @@ func (c *Conn) nextBatch() bool {
 		return false
 	}
 	s.current, *next, s.spare = *next, s.spare, nil
+	s.current.size = s.current.Len()
 	if *next == nil {
 		*next = new(batch)
 	}

@@ -10,7 +10,8 @@ func TestLongReferenceCallsDuplex(t *testing.T) {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
 			args := append(peer(t, release, "client.py"), "--requests", "2000", "--mode", "duplex", "--timeout", "80")
-			start(t, append(args, "--", packetstream(t), "serve", "--handler", "test")).finish(t)
+			args = append(args, "--", packetstream(t), "serve", "--handler", "test")
+			withReference(t, release, func() error { return start(t, args).finish() })
 		})
 	}
 }
@@ -21,7 +22,8 @@ func TestLongCallsReferenceDuplex(t *testing.T) {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
 			args := []string{packetstream(t), "check", "--requests", "2000", "--mode", "duplex", "--timeout", "80s", "--"}
-			start(t, append(args, peer(t, release, "server.py")...)).finish(t)
+			args = append(append(args, peer(t, release, "server.py")...), "--verbose")
+			withReference(t, release, func() error { return start(t, args).finish() })
 		})
 	}
 }

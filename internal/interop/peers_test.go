@@ -89,17 +89,31 @@ func start(t *testing.T, args []string, files ...*os.File) *process {
 	return p
 }
 
-// finish waits for a child that should exit with status 0. If it does not, what its peers wrote is shown too.
-func (p *process) finish(t *testing.T, peers ...*process) {
-	t.Helper()
+// finish waits for a child that should exit with status 0. If it does not, the error has what it and its peers
+// wrote.
+func (p *process) finish(peers ...*process) error {
 	err := p.Wait()
 	if err == nil {
-		return
+		return nil
 	}
-	t.Logf("%q\n%s\n%s", p.Args, p.stdout, p.stderr)
+	text := fmt.Sprintf("%q\n%s\n%s", p.Args, p.stdout, p.stderr)
 	for _, peer := range peers {
 		_ = peer.Cancel()
-		t.Logf("%q: %v\n%s", peer.Args, peer.Wait(), peer.stderr)
+		text += fmt.Sprintf("%q: %v\n%s", peer.Args, peer.Wait(), peer.stderr)
+	}
+	return fmt.Errorf("%w: %s", err, text)
+}
+
+// withReference runs a program of the reference, and once more where that was hit by a defect of its own. Release
+// 20240630 counts each of its requests as a user of the connection. When several threads make them it miscounts,
+// once in a thousand runs or so on a busy machine, and closes itself in the middle: requests fail with
+// ClosedError, "already closed", and its receive thread waits for handlers that wait for it.
+func withReference(t *testing.T, release string, run func() error) {
+	t.Helper()
+	err := run()
+	if err != nil && release == "20240630" && strings.Contains(err.Error(), "already closed") {
+		t.Logf("the reference closed itself in the middle; once more: %v", err)
+		err = run()
 	}
 	require.NoError(t, err)
 }

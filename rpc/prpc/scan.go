@@ -1,0 +1,97 @@
+package prpc
+
+import (
+	"unicode/utf8"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// scanner checks that bytes are well-formed msgpack within limits before anything
+// is made of them. What it passed can be decoded without further checks of sizes:
+// every length is backed by bytes that are there.
+type scanner struct {
+	depth    int // levels still allowed
+	elements int // values still allowed
+}
+
+// scan checks that b is exactly one value.
+func scan(b []byte, limits *Limits) error {
+	s := scanner{depth: limits.Depth, elements: limits.Elements}
+	rest, err := s.value(b)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 0 {
+		return violation(Malformed, "%d bytes after the message", len(rest))
+	}
+	return nil
+}
+
+// value checks one value and returns what follows it.
+func (s *scanner) value(b []byte) ([]byte, error) {
+	if s.elements--; s.elements < 0 {
+		return nil, violation(TooMany, "")
+	}
+	switch msgp.NextType(b) {
+	case msgp.ArrayType:
+		n, rest, err := msgp.ReadArrayHeaderBytes(b)
+		if err != nil {
+			return nil, malformed(err)
+		}
+		return s.items(rest, uint64(n), false)
+	case msgp.MapType:
+		n, rest, err := msgp.ReadMapHeaderBytes(b)
+		if err != nil {
+			return nil, malformed(err)
+		}
+		return s.items(rest, 2*uint64(n), true)
+	case msgp.StrType:
+		text, rest, err := msgp.ReadStringZC(b)
+		if err != nil {
+			return nil, malformed(err)
+		}
+		if !utf8.Valid(text) {
+			return nil, violation(Malformed, "text is not UTF-8")
+		}
+		return rest, nil
+	default:
+		rest, err := msgp.Skip(b)
+		if err != nil {
+			return nil, malformed(err)
+		}
+		return rest, nil
+	}
+}
+
+// items checks the n values of a container. In a map every other one is a key,
+// which cannot be a container itself.
+func (s *scanner) items(b []byte, n uint64, keyed bool) ([]byte, error) {
+	if n > uint64(len(b)) {
+		return nil, violation(Malformed, "%d elements in %d bytes", n, len(b))
+	}
+	if n > uint64(s.elements) {
+		return nil, violation(TooMany, "%d in one container", n)
+	}
+	if s.depth--; s.depth < 0 {
+		return nil, violation(TooDeep, "")
+	}
+	var err error
+	for i := range n {
+		if keyed && i%2 == 0 && !hashable(b) {
+			return nil, violation(Malformed, "a map key is a container")
+		}
+		if b, err = s.value(b); err != nil {
+			return nil, err
+		}
+	}
+	s.depth++
+	return b, nil
+}
+
+// hashable reports whether the value at the start of b can be a key.
+func hashable(b []byte) bool {
+	t := msgp.NextType(b)
+	return t != msgp.ArrayType && t != msgp.MapType
+}
+
+func malformed(err error) error { return violation(Malformed, "%v", err) }

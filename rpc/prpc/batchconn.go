@@ -1,0 +1,82 @@
+package prpc
+
+import (
+	"net"
+	"sync"
+)
+
+// batchConn holds back what is written between hold and release, so that many WebSocket
+// frames leave in one write. Its users write one at a time; hold and release
+// come from one goroutine.
+type batchConn struct {
+	net.Conn
+
+	// mu guards held and pending. Nothing is written under it.
+	mu      sync.Mutex
+	held    bool
+	pending []byte
+}
+
+// Write writes at once, or keeps a copy while writes are held.
+func (c *batchConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	if c.held {
+		c.pending = append(c.pending, p...)
+		c.mu.Unlock()
+		return len(p), nil
+	}
+	c.mu.Unlock()
+	return c.Conn.Write(p)
+}
+
+// hold begins to keep what is written.
+func (c *batchConn) hold() {
+	c.mu.Lock()
+	c.held = true
+	c.mu.Unlock()
+}
+
+// flush writes what was kept. Writes stay held.
+func (c *batchConn) flush() error {
+	var spare []byte
+	for {
+		c.mu.Lock()
+		out := c.pending
+		c.pending = spare[:0]
+		c.mu.Unlock()
+		if len(out) == 0 {
+			return nil
+		}
+		if _, err := c.Conn.Write(out); err != nil {
+			return err
+		}
+		spare = out
+		if cap(spare) > 2*keptBuffer {
+			spare = nil
+		}
+	}
+}
+
+// size returns the number of bytes kept.
+func (c *batchConn) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending)
+}
+
+// release writes what was kept and ends the hold.
+func (c *batchConn) release() error {
+	for {
+		if err := c.flush(); err != nil {
+			return err
+		}
+		// A control frame may have come between the flush and this lock.
+		c.mu.Lock()
+		if len(c.pending) == 0 {
+			c.held = false
+			c.mu.Unlock()
+			return nil
+		}
+		c.mu.Unlock()
+	}
+}

@@ -1,0 +1,228 @@
+package prpc
+
+import (
+	"context"
+	"sync"
+)
+
+// Call is a call made by this end. Its methods may be called concurrently.
+type Call struct {
+	session *session
+	id      uint64
+	method  string
+	kind    CallType
+	stream  *Stream
+	done    chan struct{}
+	unbind  func() bool // ends the watch over the context of Start
+
+	// mu guards what follows.
+	mu     sync.Mutex
+	state  machine[CallState]
+	result Raw
+	err    error
+}
+
+// Method returns the name of the method that was called.
+func (c *Call) Method() string { return c.method }
+
+// Type returns the type the call was made with.
+func (c *Call) Type() CallType { return c.kind }
+
+// Stream returns the call's stream, or nil for a unary call. The methods of a nil Stream
+// return ErrNoStream.
+func (c *Call) Stream() *Stream { return c.stream }
+
+// State returns the state the call is in: CallSending until it has a result,
+// then CallFinished, or CallCancelled if this end gave it up.
+func (c *Call) State() CallState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.now
+}
+
+// Done returns a channel that is closed when the call has a result or failed.
+func (c *Call) Done() <-chan struct{} { return c.done }
+
+// Result waits for the result. It first closes the call's stream if that is
+// still open, as the original does: what the callee sends after that fails.
+//
+// The error is a *RemoteError if the callee answered with a failure, ErrCancelled after Cancel,
+// the error of the context of Start if that ended the call, ErrStreamOverflow,
+// one wrapping ErrClosed if the connection ended, or that of ctx, which limits only
+// the wait.
+func (c *Call) Result(ctx context.Context) (any, error) { return Result[any](ctx, c) }
+
+// Cancel gives the call up: the peer is told, the result is ErrCancelled, and
+// whatever still comes is dropped. It reports whether it did so; a call that is
+// over cannot be cancelled. It never waits; defer it to be sure that no call is left behind.
+func (c *Call) Cancel() bool { return c.cancel(ErrCancelled) }
+
+func (c *Call) cancel(err error) bool {
+	if !c.complete(CallCancelled, nil, err) {
+		return false
+	}
+	c.session.forget(c.id)
+	m := newBuffer()
+	m.b = head(m.b, RequestCallCancel, callID{number: c.id})
+	c.session.putNow(m)
+	return true
+}
+
+// overflowed cancels a call whose stream nobody reads.
+func (c *Call) overflowed() { c.cancel(ErrStreamOverflow) }
+
+// complete ends the call, once. It reports whether it was the one to do so.
+func (c *Call) complete(state CallState, result Raw, err error) bool {
+	c.mu.Lock()
+	if !c.state.to(state) {
+		c.mu.Unlock()
+		return false
+	}
+	c.result, c.err = result, err
+	unbind := c.unbind
+	c.mu.Unlock()
+	if unbind != nil {
+		unbind()
+	}
+	if c.stream != nil {
+		// A callee's failure is told by Result. Readers see the end of the stream.
+		cause := err
+		if _, remote := err.(*RemoteError); remote {
+			cause = nil
+		}
+		c.stream.end(cause)
+		c.stream.settle(false)
+	}
+	close(c.done)
+	return true
+}
+
+// bind cancels the call when ctx ends.
+func (c *Call) bind(ctx context.Context) {
+	if ctx.Done() == nil {
+		return
+	}
+	unbind := context.AfterFunc(ctx, func() { c.cancel(ctx.Err()) })
+	c.mu.Lock()
+	over := c.state.now != CallSending
+	c.unbind = unbind
+	c.mu.Unlock()
+	if over {
+		unbind()
+	}
+}
+
+// await waits for the packed result.
+func (c *Call) await(ctx context.Context) (Raw, error) {
+	select {
+	case <-c.done:
+	default:
+		if c.stream != nil {
+			if err := c.stream.close(ctx); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	// The fields do not change once done is closed.
+	return c.result, c.err
+}
+
+// Start begins a call and returns when it is queued for sending. Arguments are
+// values; one of type Keywords is the keyword arguments.
+//
+// ctx is the context of the whole call: when it ends, the call is cancelled at the
+// callee too, and fails with the context's error. The caller should cancel a call it
+// leaves early.
+//
+// Errors: an *EncodeError for an argument that cannot be sent, ErrTooLarge, the
+// error of ctx, or one wrapping ErrClosed. With Options.Reconnect, a call that
+// begins while the connection is lost waits for the next.
+func (c *Conn) Start(ctx context.Context, t CallType, method string, args ...any) (*Call, error) {
+	call, err := c.start(ctx, t, method, args)
+	if err != nil {
+		return nil, err
+	}
+	call.bind(ctx)
+	return call, nil
+}
+
+// Call makes a unary call and returns its result. Arguments and errors are
+// those of Start and Call.Result; when ctx ends, the call is cancelled.
+func (c *Conn) Call(ctx context.Context, method string, args ...any) (any, error) {
+	return Invoke[any](ctx, c, method, args...)
+}
+
+// unary makes a unary call and returns its packed result.
+func (c *Conn) unary(ctx context.Context, method string, args []any) (Raw, error) {
+	call, err := c.start(ctx, Unary, method, args)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-call.done:
+	case <-ctx.Done():
+		call.cancel(ctx.Err())
+		<-call.done
+	}
+	return call.result, call.err
+}
+
+// start registers a call and queues its message.
+func (c *Conn) start(ctx context.Context, t CallType, method string, args []any) (*Call, error) {
+	if !t.callable() {
+		return nil, &ArgumentError{Method: method, Reason: "call type " + t.String() + " cannot be called"}
+	}
+	positional, keywords, err := splitKeywords(method, args)
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mayCall(ctx); err != nil {
+		return nil, err
+	}
+	call := &Call{session: s, method: method, kind: t, done: make(chan struct{})}
+	call.state.to(CallSending)
+	if mode := t.mode(true); mode != 0 {
+		call.stream = newStream(s, mode, call.overflowed)
+	}
+	if err := s.register(call); err != nil {
+		return nil, err
+	}
+	id := callID{number: call.id}
+	call.stream.open(id, RequestStreamMessage, RequestStreamClose)
+	m := newBuffer()
+	if m.b, err = appendCallStart(m.b, id, t, method, positional, keywords); err == nil {
+		err = s.put(ctx, m)
+	} else {
+		m.free()
+	}
+	if err != nil {
+		s.forget(call.id)
+		call.complete(CallFinished, nil, err)
+		return nil, err
+	}
+	return call, nil
+}
+
+// splitKeywords takes the keyword arguments out of the arguments.
+func splitKeywords(method string, args []any) ([]any, Keywords, error) {
+	for i, arg := range args {
+		keywords, ok := arg.(Keywords)
+		if !ok {
+			continue
+		}
+		if i != len(args)-1 {
+			return nil, nil, &ArgumentError{Method: method, Reason: "keyword arguments must come last"}
+		}
+		return args[:i], keywords, nil
+	}
+	return args, nil, nil
+}

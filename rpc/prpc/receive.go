@@ -1,0 +1,171 @@
+package prpc
+
+import (
+	"errors"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// receive is the receiver: it takes one message after the other and waits for
+// nobody but the peer.
+func (s *session) receive() {
+	defer s.workers.Done()
+	first := true
+	for {
+		b, err := s.carrier.Receive()
+		if err == nil {
+			if first {
+				close(s.heard)
+				first = false
+			}
+			err = s.handle(b)
+		}
+		if err != nil {
+			s.end(received(err))
+			return
+		}
+	}
+}
+
+// received turns what a carrier reports into the violation it is.
+func received(err error) error {
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return violation(TooLarge, "%v", err)
+	case errors.Is(err, ErrTextMessage):
+		return violation(TextMessage, "")
+	default:
+		return err
+	}
+}
+
+// handle does what one message asks for. An error ends the connection.
+func (s *session) handle(b []byte) error {
+	m, err := parseMessage(b, s.limits)
+	if err != nil {
+		return err
+	}
+	switch m.kind {
+	case RequestCallStart:
+		return s.accept(&m)
+	case RequestCallCancel:
+		if r := s.request(m.id); r != nil {
+			s.release(r)
+			r.cancelled(ErrCancelled)
+		}
+	case RequestStreamMessage:
+		if r := s.request(m.id); r != nil {
+			return s.feed(r.stream, &m, r.overflowed)
+		}
+	case ResponseStreamMessage:
+		if call := s.call(m.id); call != nil {
+			return s.feed(call.stream, &m, call.overflowed)
+		}
+	case RequestStreamClose:
+		if r := s.request(m.id); r != nil {
+			return closedByPeer(r.stream)
+		}
+	case ResponseStreamClose:
+		if call := s.call(m.id); call != nil {
+			return closedByPeer(call.stream)
+		}
+	case ResponseResult:
+		return s.finish(&m)
+	case RequestHandshake, ResponseHandshake:
+		// A second handshake means nothing.
+	}
+	return nil
+}
+
+// feed gives a stream a message.
+func (s *session) feed(stream *Stream, m *message, overflowed func()) error {
+	switch {
+	case stream == nil:
+		return violation(NoSuchPath, "%v for a unary call", m.kind)
+	case stream.State() != StreamOpen:
+		return nil
+	case stream.mode&StreamRead == 0:
+		return violation(NoSuchPath, "%v for a stream that is only written", m.kind)
+	}
+	if !stream.feed(m.data) {
+		overflowed()
+	}
+	return nil
+}
+
+func closedByPeer(stream *Stream) error {
+	if stream == nil {
+		return violation(NoSuchPath, "close for a unary call")
+	}
+	stream.end(nil)
+	return nil
+}
+
+// accept registers a call of the peer, so that what comes behind it finds it,
+// and starts its method in a goroutine that Conn.Wait waits for.
+func (s *session) accept(m *message) error {
+	r := newRequest(s, m)
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	if _, taken := s.incoming[m.id]; taken {
+		s.mu.Unlock()
+		return violation(IDInUse, "%v", m.id.value())
+	}
+	if len(s.incoming) >= s.limits.Calls {
+		s.mu.Unlock()
+		answer := newBuffer()
+		answer.b = appendFailure(answer.b, m.id, StatusServerError, wireFault{message: "too many calls"})
+		s.putNow(answer)
+		return nil
+	}
+	s.incoming[m.id] = r
+	s.conn.methods.Add(1)
+	s.mu.Unlock()
+	go r.serve()
+	return nil
+}
+
+// finish gives a call its answer.
+func (s *session) finish(m *message) error {
+	call := s.call(m.id)
+	if call == nil {
+		return nil
+	}
+	if m.status != StatusSuccess {
+		s.forget(call.id)
+		call.complete(CallFinished, nil, remoteError(call.method, m))
+		return nil
+	}
+	if msgp.NextType(m.result) != msgp.BinType {
+		return violation(BadResult, "%s", kindName(m.result))
+	}
+	packed, _, err := msgp.ReadBytesZC(m.result)
+	if err != nil {
+		return malformed(err)
+	}
+	if err := scan(packed, s.limits); err != nil {
+		return err
+	}
+	s.forget(call.id)
+	call.complete(CallFinished, packed, nil)
+	return nil
+}
+
+func remoteError(method string, m *message) error {
+	e := &RemoteError{Method: method, Status: m.status, Message: noMessage}
+	switch m.status {
+	case StatusMethodError, StatusMethodNotFound, StatusServerError:
+	default:
+		e.Status = StatusUnknown
+	}
+	if f := m.fault; f != nil {
+		if f.message != "" {
+			e.Message = f.message
+		}
+		e.CauseType, e.CauseText, e.Trace = f.causeType, f.causeText, f.trace
+	}
+	return e
+}

@@ -1,0 +1,356 @@
+package prpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// Request is a call made by the peer, as its method sees it: the call context.
+// Its methods may be called concurrently.
+type Request struct {
+	session  *session
+	id       callID
+	kind     CallType
+	name     Raw
+	args     Raw
+	keywords Raw
+	stream   *Stream
+	// ctx is the method's context; it ends with the call.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// mu guards what follows.
+	mu    sync.Mutex
+	state machine[CallState]
+}
+
+func newRequest(s *session, m *message) *Request {
+	r := &Request{session: s, id: m.id, kind: m.callType, name: m.method, args: m.args, keywords: m.keywords}
+	r.ctx, r.cancel = context.WithCancelCause(s.ctx)
+	r.state.to(CallAccepting)
+	if mode := m.callType.mode(false); mode != 0 {
+		r.stream = newStream(s, mode, r.overflowed)
+		r.stream.open(m.id, ResponseStreamMessage, ResponseStreamClose)
+	}
+	return r
+}
+
+// Conn returns the connection the call came over, to call back or to look at the peer's
+// handshake data.
+func (r *Request) Conn() *Conn { return r.session.conn }
+
+// Stream returns the call's stream, or nil for a unary call. The methods of a nil
+// Stream return ErrNoStream.
+func (r *Request) Stream() *Stream { return r.stream }
+
+// Type returns the type of the call, which no method is bound to.
+func (r *Request) Type() CallType { return r.kind }
+
+// Method returns the name that was called.
+func (r *Request) Method() string {
+	name, _ := r.methodName()
+	return name
+}
+
+// methodName returns the name to look up or to show, and whether it is text at all.
+func (r *Request) methodName() (string, bool) {
+	if msgp.NextType(r.name) != msgp.StrType {
+		return kindName(r.name), false
+	}
+	name, _, err := msgp.ReadStringBytes(r.name)
+	return name, err == nil
+}
+
+// Args returns the positional arguments, spread as Python spreads what it gets: the
+// items of a list, the keys of a map, the characters of a text.
+func (r *Request) Args() ([]any, error) {
+	raws, err := r.rawArgs()
+	if err != nil {
+		return nil, err
+	}
+	args := make([]any, len(raws))
+	for i, raw := range raws {
+		if args[i], _, err = decodeAny(raw); err != nil {
+			return nil, err
+		}
+	}
+	return args, nil
+}
+
+// Keywords returns the keyword arguments.
+func (r *Request) Keywords() (Keywords, error) {
+	raws, err := r.rawKeywords()
+	if err != nil {
+		return nil, err
+	}
+	keywords := make(Keywords, len(raws))
+	for name, raw := range raws {
+		if keywords[name], _, err = decodeAny(raw); err != nil {
+			return nil, err
+		}
+	}
+	return keywords, nil
+}
+
+func (r *Request) rawArgs() ([]Raw, error) {
+	step := 1
+	var n uint32
+	var rest []byte
+	switch msgp.NextType(r.args) {
+	case msgp.NilType:
+		return nil, nil
+	case msgp.ArrayType:
+		n, rest, _ = msgp.ReadArrayHeaderBytes(r.args)
+	case msgp.MapType:
+		n, rest, _ = msgp.ReadMapHeaderBytes(r.args)
+		step = 2
+	case msgp.StrType:
+		text, _, _ := msgp.ReadStringZC(r.args)
+		var raws []Raw
+		for _, c := range string(text) {
+			raws = append(raws, msgp.AppendString(nil, string(c)))
+		}
+		return raws, nil
+	default:
+		return nil, &ArgumentError{Method: r.Method(), Reason: "arguments must be a list, not " + kindName(r.args)}
+	}
+	raws := make([]Raw, 0, n)
+	for i := range int(n) * step {
+		var raw []byte
+		raw, rest = cut(rest)
+		if i%step == 0 {
+			raws = append(raws, raw)
+		}
+	}
+	return raws, nil
+}
+
+func (r *Request) rawKeywords() (map[string]Raw, error) {
+	if msgp.IsNil(r.keywords) {
+		return nil, nil
+	}
+	if msgp.NextType(r.keywords) != msgp.MapType {
+		return nil, &ArgumentError{Method: r.Method(), Reason: "keyword arguments must be a map, not " + kindName(r.keywords)}
+	}
+	n, rest, _ := msgp.ReadMapHeaderBytes(r.keywords)
+	if n == 0 {
+		return nil, nil
+	}
+	raws := make(map[string]Raw, n)
+	for range n {
+		var key, value []byte
+		key, rest = cut(rest)
+		value, rest = cut(rest)
+		if msgp.NextType(key) != msgp.StrType {
+			return nil, &ArgumentError{Method: r.Method(), Reason: "keywords must be text, not " + kindName(key)}
+		}
+		name, _, _ := msgp.ReadStringBytes(key)
+		raws[name] = value
+	}
+	return raws, nil
+}
+
+// to changes the state, and reports whether the call was not over.
+func (r *Request) to(s CallState) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.to(s)
+}
+
+// State returns the state of the call at this end.
+func (r *Request) State() CallState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.now
+}
+
+// serve runs the method and answers the call.
+func (r *Request) serve() {
+	defer r.session.conn.methods.Done()
+	defer r.cancel(nil)
+	defer r.stream.settle(true)
+	result, err := r.invoke()
+	if !r.to(CallFinished) {
+		return // cancelled: the caller has forgotten the call
+	}
+	r.session.release(r)
+	r.stream.end(nil)
+	r.answer(result, err)
+}
+
+// invoke finds and runs the method. A panic is the method's failure.
+func (r *Request) invoke() (result any, err error) {
+	returned := false
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{value: p, stack: debug.Stack()}
+		} else if !returned {
+			err = errors.New("method ended its goroutine")
+		}
+	}()
+	method, err := r.locate()
+	if err == nil && r.to(CallAccepted) {
+		result, err = method.Invoke(r.ctx, r)
+	}
+	returned = true
+	return result, err
+}
+
+// locate finds the method.
+func (r *Request) locate() (Method, error) {
+	locator := r.session.conn.options.Methods
+	if locator == nil {
+		return nil, &answerError{status: StatusMethodNotFound, message: "connection has no available methods"}
+	}
+	name, ok := r.methodName()
+	err := ErrMethodNotFound
+	var method Method
+	if ok {
+		method, err = locator.Locate(name, r)
+	}
+	switch {
+	case err == nil && method != nil:
+		return method, nil
+	case err == nil, errors.Is(err, ErrNotCallable):
+		return nil, &answerError{status: StatusServerError, message: fmt.Sprintf("method '%s' is not callable", name)}
+	case errors.Is(err, ErrMethodNotFound):
+		err = &Fault{Type: "KeyError", Text: "'" + name + "'"}
+	}
+	return nil, &answerError{
+		status: StatusMethodNotFound, message: fmt.Sprintf("method '%s' is not found", name), cause: err,
+	}
+}
+
+// answer queues the answer. The wait for room ends with the session at the latest.
+func (r *Request) answer(result any, err error) {
+	m := newBuffer()
+	if err == nil {
+		if m.b, err = appendResult(m.b, r.id, result); err == nil && len(m.b) > r.session.limits.MessageBytes {
+			err = ErrTooLarge
+		}
+		if err == nil {
+			_ = r.session.put(r.session.ctx, m)
+			return
+		}
+		m.b = m.b[:0]
+		err = &answerError{status: StatusMethodError, message: "method return value cannot be serialized", cause: err}
+	}
+	var a *answerError
+	if !errors.As(err, &a) {
+		text := fmt.Sprintf("call %v ('%s') failed: %s", r.id.value(), r.Method(), err)
+		a = &answerError{status: StatusMethodError, message: text, cause: err}
+	}
+	m.b = appendFailure(m.b, r.id, a.status, a.wire(r.session.conn.options.ServeTrace))
+	_ = r.session.put(r.session.ctx, m)
+}
+
+// cancelled ends the call without an answer. Its method sees the reason in context.Cause.
+func (r *Request) cancelled(reason error) bool {
+	if !r.to(CallCancelled) {
+		return false
+	}
+	r.cancel(reason)
+	r.stream.end(reason)
+	return true
+}
+
+// overflowed ends a call whose method does not read its stream, with an answer.
+func (r *Request) overflowed() {
+	if !r.cancelled(ErrStreamOverflow) {
+		return
+	}
+	r.session.release(r)
+	m := newBuffer()
+	m.b = appendFailure(m.b, r.id, StatusServerError, wireFault{message: "callee stream buffer is full"})
+	r.session.putNow(m)
+}
+
+// answerError is a failure with the status and message to answer with.
+type answerError struct {
+	status  Status
+	message string
+	cause   error // nil if there is nothing to say about it
+}
+
+func (e *answerError) Error() string { return e.message }
+
+// wire returns the error as it travels.
+func (e *answerError) wire(serveTrace bool) wireFault {
+	var causeType, causeText string
+	if e.cause != nil {
+		causeType, causeText = causeOf(e.cause)
+	}
+	f := wireFault{message: e.message, causeType: &causeType, causeText: &causeText}
+	if serveTrace {
+		trace := traceOf(e)
+		f.trace = &trace
+	}
+	return f
+}
+
+// causeOf names the error for the caller.
+func causeOf(err error) (causeType, causeText string) {
+	var named interface{ CauseType() string }
+	var remote *RemoteError
+	switch {
+	case errors.As(err, &named):
+		return named.CauseType(), err.Error()
+	case errors.As(err, &remote):
+		return "RemoteError", remote.Message
+	}
+	return errorTypeName(err), err.Error()
+}
+
+// errorTypeName is the Go type of an error without its package; types that only hold a text
+// or wrap another error say nothing, so the error below them is asked.
+func errorTypeName(err error) string {
+	for {
+		t := reflect.TypeOf(err)
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		name := t.Name()
+		if name != "" && strings.ToUpper(name[:1]) == name[:1] {
+			return name
+		}
+		if err = errors.Unwrap(err); err == nil {
+			return "Error"
+		}
+	}
+}
+
+// traceOf tells the chain of errors, and the stack of a panic.
+func traceOf(e *answerError) string {
+	var b strings.Builder
+	b.WriteString(e.message)
+	for err := e.cause; err != nil; err = errors.Unwrap(err) {
+		fmt.Fprintf(&b, "\ncaused by %T: %v", err, err)
+	}
+	var p *panicError
+	if errors.As(e.cause, &p) {
+		b.WriteString("\n\n")
+		b.Write(p.stack)
+	}
+	return b.String()
+}
+
+// panicError is a panic of a method.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprint(e.value) }
+
+// CauseType tells a panic from an error.
+func (e *panicError) CauseType() string { return "panic" }
+
+// mended makes a text one that can travel.
+func mended(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

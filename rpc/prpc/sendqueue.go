@@ -1,0 +1,199 @@
+package prpc
+
+import (
+	"context"
+	"sync"
+)
+
+// sendQueue holds the encoded messages that wait for the sender. Producers wait
+// for room in the order they came.
+type sendQueue struct {
+	capacity int // bytes at which producers begin to wait
+
+	// mu guards everything below. Nobody blocks or writes under it.
+	mu      sync.Mutex
+	batch   []*buffer
+	bytes   int // of the messages queued and being written
+	waiters []*sendWaiter
+	failed  error // why nothing more is taken
+	closing bool  // the sender is to end when the queue is empty
+	busy    bool  // a batch is being written
+	// wake has room for one token, which says that there may be something to do for
+	// the sender.
+	wake chan struct{}
+}
+
+// sendWaiter is a producer that waits for room.
+type sendWaiter struct {
+	message *buffer
+	taken   chan struct{} // closed when the message is queued or refused
+	err     error         // set before taken is closed
+}
+
+// buffer is an encoded message whose memory is used again.
+type buffer struct{ b []byte }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+func newBuffer() *buffer { return buffers.Get().(*buffer) }
+
+// free gives the memory back. Large buffers are left to the collector.
+func (m *buffer) free() {
+	if cap(m.b) > keptBuffer {
+		return
+	}
+	m.b = m.b[:0]
+	buffers.Put(m)
+}
+
+func newSendQueue(capacity int) *sendQueue {
+	return &sendQueue{capacity: capacity, wake: make(chan struct{}, 1)}
+}
+
+// put queues a message, which then belongs to the queue, and waits for room.
+// It returns the context's error, or the reason for which the queue ended.
+func (q *sendQueue) put(ctx context.Context, m *buffer) error {
+	q.mu.Lock()
+	if q.failed != nil {
+		err := q.failed
+		q.mu.Unlock()
+		m.free()
+		return err
+	}
+	if len(q.waiters) == 0 && q.bytes < q.capacity {
+		q.add(m)
+		q.mu.Unlock()
+		q.signal()
+		return nil
+	}
+	w := &sendWaiter{message: m, taken: make(chan struct{})}
+	q.waiters = append(q.waiters, w)
+	q.mu.Unlock()
+	select {
+	case <-w.taken:
+		return w.err
+	case <-ctx.Done():
+		return q.abandon(ctx, w)
+	}
+}
+
+// abandon takes a waiter out of the line, unless its message was queued already.
+func (q *sendQueue) abandon(ctx context.Context, w *sendWaiter) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.waiters {
+		if q.waiters[i] == w {
+			q.waiters = append(q.waiters[:i], q.waiters[i+1:]...)
+			w.message.free()
+			return ctx.Err()
+		}
+	}
+	return w.err
+}
+
+// putNow queues a message without waiting. It reports false when the queue is far over
+// its capacity.
+func (q *sendQueue) putNow(m *buffer) bool {
+	q.mu.Lock()
+	if q.failed != nil {
+		q.mu.Unlock()
+		m.free()
+		return true
+	}
+	if q.bytes > controlFactor*q.capacity {
+		q.mu.Unlock()
+		return false
+	}
+	q.add(m)
+	q.mu.Unlock()
+	q.signal()
+	return true
+}
+
+// add queues a message. The caller holds mu.
+func (q *sendQueue) add(m *buffer) {
+	q.batch = append(q.batch, m)
+	q.bytes += len(m.b)
+}
+
+func (q *sendQueue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the messages to write now, in exchange for an empty slice. It
+// reports false when the queue has ended and everything was taken.
+func (q *sendQueue) take(spare []*buffer) ([]*buffer, bool) {
+	for {
+		q.mu.Lock()
+		batch, more := q.batch, !q.closing && q.failed == nil
+		if len(batch) > 0 {
+			q.batch = spare
+			q.busy = true
+			q.mu.Unlock()
+			return batch, true
+		}
+		q.mu.Unlock()
+		if !more {
+			return nil, false
+		}
+		<-q.wake
+	}
+}
+
+// written frees a batch and lets waiting producers in.
+func (q *sendQueue) written(batch []*buffer) {
+	size := 0
+	for i, m := range batch {
+		size += len(m.b)
+		m.free()
+		batch[i] = nil
+	}
+	q.mu.Lock()
+	q.bytes -= size
+	q.busy = false
+	for len(q.waiters) > 0 && q.bytes < q.capacity {
+		w := q.waiters[0]
+		q.waiters[0] = nil
+		q.waiters = q.waiters[1:]
+		q.add(w.message)
+		close(w.taken)
+	}
+	q.mu.Unlock()
+}
+
+// finish lets the sender write what is queued and then end; nothing more is taken.
+func (q *sendQueue) finish(err error) {
+	q.mu.Lock()
+	q.refuse(err)
+	q.closing = true
+	q.mu.Unlock()
+	q.signal()
+}
+
+// abort drops what is queued.
+func (q *sendQueue) abort(err error) {
+	q.mu.Lock()
+	q.refuse(err)
+	for _, m := range q.batch {
+		m.free()
+	}
+	q.batch = nil
+	q.mu.Unlock()
+	q.signal()
+}
+
+// refuse makes every producer fail. The caller holds mu.
+func (q *sendQueue) refuse(err error) {
+	if q.failed == nil {
+		q.failed = err
+	}
+	for _, w := range q.waiters {
+		w.err = q.failed
+		w.message.free()
+		close(w.taken)
+	}
+	q.waiters = nil
+}

@@ -1,0 +1,135 @@
+package prpc
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/coder/websocket"
+)
+
+// Server accepts connections over WebSockets. It is an http.Handler that takes
+// upgrade requests on any path it is given; anything else is answered with a status of 4xx.
+// Methods see the values of the request's context.
+//
+// The connections outlive http.Server.Shutdown: call Close after it.
+type Server struct {
+	options *Options
+	ctx     context.Context
+	cancel  context.CancelFunc
+	serving sync.WaitGroup // requests being served
+
+	// mu guards conns and closed. The connections are closed without it.
+	mu     sync.Mutex
+	conns  map[*Conn]struct{}
+	closed bool
+}
+
+// NewServer returns a server whose connections have these options. Options with a limit
+// that is out of range answer every request with status 500.
+func NewServer(options *Options) *Server {
+	s := &Server{options: options, conns: map[*Conn]struct{}{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// ServeHTTP serves one connection, until it is closed and its last method has returned.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	options, err := s.options.withDefaults()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if !s.enter() {
+		http.Error(w, "server is closed", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.serving.Done()
+	hijack := &hijackWriter{ResponseWriter: w}
+	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
+		Subprotocols:    []string{Subprotocol},
+		OriginPatterns:  options.WebSocket.OriginPatterns,
+		CompressionMode: websocket.CompressionNoContextTakeover,
+	})
+	if err != nil {
+		return // it answered the request
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	conn, err := Accept(ctx, newWSCarrier(ws, hijack.batch, options.Limits.MessageBytes), &options)
+	if err != nil {
+		return // the client was told by the close code
+	}
+	if !s.add(conn) {
+		_ = conn.Close()
+	}
+	conn.Wait()
+	s.remove(conn)
+}
+
+// Close closes all connections and waits until their methods have returned. New ones are
+// answered with status 503.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	s.cancel()
+	var closing sync.WaitGroup
+	for _, c := range conns {
+		closing.Go(func() { _ = c.Close() })
+	}
+	closing.Wait()
+	s.serving.Wait()
+	return nil
+}
+
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.serving.Add(1)
+	return true
+}
+
+func (s *Server) add(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Server) remove(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// hijackWriter puts a batchConn between the WebSocket and the connection it takes
+// over, so that frames can leave together.
+type hijackWriter struct {
+	http.ResponseWriter
+	batch *batchConn
+}
+
+// Hijack implements http.Hijacker.
+func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	w.batch = &batchConn{Conn: conn}
+	rw.Writer.Reset(w.batch)
+	return w.batch, rw, nil
+}

@@ -1,0 +1,247 @@
+package prpc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// session is a connection over one carrier: it ends with the carrier, while a Conn that
+// reconnects goes on with another. Its goroutines are the receiver, the sender
+// and, at the end, the one that tears it down; stopped is closed after the last of them.
+// Methods run in goroutines of their own, which Conn.Wait waits for.
+type session struct {
+	conn    *Conn
+	carrier Carrier
+	limits  *Limits
+	queue   *sendQueue
+	peer    handshakeData
+
+	// ctx is the parent of all contexts of methods; it ends with the session.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	workers  sync.WaitGroup // receiver and sender
+	sent     chan struct{}  // closed when the sender has ended
+	ended    chan struct{}  // closed when the end begins
+	stopped  chan struct{}  // closed when everything but methods is over
+	buffered atomic.Int64   // bytes that all streams hold unread
+
+	// heard is closed by the receiver at the first message after the handshake,
+	// and until is when our own calls no longer wait for it.
+	heard chan struct{}
+	until time.Time
+
+	// mu guards what follows. It may be taken before the lock of a call or a stream, never
+	// after one.
+	mu       sync.Mutex
+	outgoing map[uint64]*Call
+	incoming map[callID]*Request
+	lastID   uint64
+	err      error // set once, when the end begins
+}
+
+func newSession(c *Conn, carrier Carrier) *session {
+	s := &session{
+		conn: c, carrier: carrier, limits: &c.options.Limits, queue: newSendQueue(c.options.Limits.SendBytes),
+		sent: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}), heard: make(chan struct{}),
+		outgoing: map[uint64]*Call{}, incoming: map[callID]*Request{},
+	}
+	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
+	return s
+}
+
+// send is the sender: it writes whatever is queued in one go.
+func (s *session) send() {
+	defer s.workers.Done()
+	defer close(s.sent)
+	var spare []*buffer
+	var messages [][]byte
+	for {
+		batch, ok := s.queue.take(spare)
+		if !ok {
+			return
+		}
+		messages = messages[:0]
+		for _, m := range batch {
+			messages = append(messages, m.b)
+		}
+		err := s.carrier.Send(messages)
+		s.queue.written(batch)
+		spare = batch[:0]
+		if err != nil {
+			s.end(err)
+			s.queue.abort(s.failure())
+		}
+	}
+}
+
+// put queues a message within a context, and fails if the message is one no peer takes.
+func (s *session) put(ctx context.Context, m *buffer) error {
+	if len(m.b) > s.limits.MessageBytes {
+		m.free()
+		return ErrTooLarge
+	}
+	return s.queue.put(ctx, m)
+}
+
+// putNow queues what must not wait.
+func (s *session) putNow(m *buffer) {
+	if !s.queue.putNow(m) {
+		s.end(ErrSendOverflow)
+	}
+}
+
+// end ends the session, once: cause is nil for our own Close, else what went
+// wrong. Calls fail before the peer hears of it.
+func (s *session) end(cause error) {
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	if closed, ok := cause.(*closedError); ok {
+		cause = closed.cause
+	}
+	s.err = &closedError{cause}
+	outgoing, incoming := s.outgoing, s.incoming
+	s.outgoing, s.incoming = nil, nil
+	s.mu.Unlock()
+
+	s.conn.sessionEnded(s, cause)
+	s.cancel(s.err)
+	for _, call := range outgoing {
+		call.complete(CallFinished, nil, s.err)
+	}
+	for _, r := range incoming {
+		r.cancelled(s.err)
+	}
+	code := closeCode(cause)
+	if code == CloseNormal {
+		s.queue.finish(s.err)
+	} else {
+		s.queue.abort(s.err)
+	}
+	close(s.ended)
+	go s.tearDown(code) // closes stopped, which Conn waits for
+}
+
+// closeCode returns what to tell the peer about the end.
+func closeCode(cause error) CloseCode {
+	var closed *CloseError
+	var pe *ProtocolError
+	switch {
+	case cause == nil, errors.As(cause, &closed):
+		return CloseNormal
+	case errors.As(cause, &pe) && pe.Violation == TooLarge:
+		return CloseTooLarge
+	default:
+		return CloseProtocol
+	}
+}
+
+// tearDown lets the sender finish, closes the carrier and waits for the goroutines.
+func (s *session) tearDown(code CloseCode) {
+	defer close(s.stopped)
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	select {
+	case <-s.sent:
+	case <-timer.C:
+	}
+	_ = s.carrier.Close(code) // the connection is over, whatever the carrier says
+	s.queue.abort(s.err)
+	s.workers.Wait()
+}
+
+// failure returns why the session ended, nil if it did not.
+func (s *session) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// active returns the number of calls that run in either direction.
+func (s *session) active() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.outgoing) + len(s.incoming)
+}
+
+// register gives an outgoing call its id.
+func (s *session) register(call *Call) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	s.lastID++
+	call.id = s.lastID
+	s.outgoing[call.id] = call
+	return nil
+}
+
+// forget removes an outgoing call, whose later messages are dropped then.
+func (s *session) forget(id uint64) *Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	call := s.outgoing[id]
+	delete(s.outgoing, id)
+	return call
+}
+
+// call returns the outgoing call with an id, or nil.
+func (s *session) call(id callID) *Call {
+	if id.other != "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outgoing[id.number]
+}
+
+// request returns the incoming call with an id, or nil.
+func (s *session) request(id callID) *Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.incoming[id]
+}
+
+// release removes an incoming call, whose id is free then.
+func (s *session) release(r *Request) {
+	s.mu.Lock()
+	if s.incoming[r.id] == r {
+		delete(s.incoming, r.id)
+	}
+	s.mu.Unlock()
+}
+
+// mayCall waits until the peer can take a call: a client of the original loses
+// what comes before it has turned to the handshake answer.
+func (s *session) mayCall(ctx context.Context) error {
+	if s.until.IsZero() {
+		return nil
+	}
+	select {
+	case <-s.heard:
+		return nil
+	default:
+	}
+	delay := time.Until(s.until)
+	if delay <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-s.heard:
+	case <-timer.C:
+	case <-s.ended:
+		return s.failure()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}

@@ -60,6 +60,7 @@ func newRootCommand() *cobra.Command {
 		newDemoCommand(),
 		newMushroomCommand(),
 		newEventstreamCommand(),
+		newPRPCCommand(),
 		newVersionCommand(),
 		newCompletionCommand(),
 	)

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/packetstream/packetstream/internal/prpctest"
+	"github.com/packetstream/packetstream/rpc/prpc"
+	"github.com/spf13/cobra"
+)
+
+// prpcServe is one run of the command.
+type prpcServe struct {
+	listen, path     string
+	handler          string
+	data             string
+	stdio            bool
+	trace            bool
+	readTimeout      time.Duration
+	handshakeTimeout time.Duration
+
+	out io.Writer
+}
+
+func newPRPCServeCommand() *cobra.Command {
+	var s prpcServe
+	cmd := &cobra.Command{
+		Use:   "serve [flags]",
+		Short: "Serve methods over WebSockets, or on standard input and output",
+		Long: `Serve methods over WebSockets until interrupted. The URL is printed on standard output when
+connections are accepted. With --stdio, serve one connection on standard input and
+output instead, until it ends.
+
+The handler "test" offers the services of the pRpc interop kit: ping, echo, streams, util.`,
+		Example: `  packetstream prpc serve --listen localhost:8080 --handler test
+  packetstream prpc serve --stdio --handler test`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s.out = cmd.OutOrStdout()
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return s.run(ctx)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&s.listen, "listen", "localhost:0", "address to listen on; port 0 takes a free one")
+	flags.StringVar(&s.path, "path", "/", "path of the URL")
+	flags.StringVar(&s.handler, "handler", "test", "what to serve: test")
+	flags.StringVar(&s.data, "data", "", "user data of the handshake, in JSON")
+	flags.BoolVar(&s.stdio, "stdio", false, "serve one connection on standard input and output")
+	flags.BoolVar(&s.trace, "trace", false, "send the chain of errors of a failed method to its caller")
+	flags.DurationVar(&s.readTimeout, "read-timeout", 0, "how long a stream's reader may stand still (default 5s)")
+	flags.DurationVar(&s.handshakeTimeout, "handshake-timeout", 0, "time limit of the handshake (default 1m)")
+	return cmd
+}
+
+func (s *prpcServe) run(ctx context.Context) error {
+	if s.handler != "test" {
+		return fmt.Errorf("--handler %s: there is only test", s.handler)
+	}
+	data, err := jsonFlag("data", s.data)
+	if err != nil {
+		return err
+	}
+	methods, err := prpctest.Services()
+	if err != nil {
+		return err
+	}
+	options := &prpc.Options{
+		Methods: methods, Data: data, ServeTrace: s.trace,
+		ReadTimeout: s.readTimeout, HandshakeTimeout: s.handshakeTimeout,
+	}
+	if s.stdio {
+		return serveStdio(ctx, options)
+	}
+	return s.serve(ctx, options)
+}
+
+// serve accepts WebSockets until ctx ends.
+func (s *prpcServe) serve(ctx context.Context, options *prpc.Options) error {
+	listener, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		return err
+	}
+	methods := prpc.NewServer(options)
+	mux := http.NewServeMux()
+	mux.Handle(s.path, methods)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	if _, err := fmt.Fprintf(s.out, "ws://%s%s\n", listener.Addr(), s.path); err != nil {
+		return errors.Join(err, server.Close(), methods.Close())
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	}
+	return errors.Join(err, server.Close(), methods.Close())
+}
+
+// serveStdio serves the one connection on standard input and output.
+func serveStdio(ctx context.Context, options *prpc.Options) error {
+	// A read of a descriptor that blocks could not be ended.
+	for _, fd := range []int{0, 1} {
+		if err := syscall.SetNonblock(fd, true); err != nil {
+			return err
+		}
+	}
+	carrier := prpc.NewByteStream(pipes{os.NewFile(0, "stdin"), os.NewFile(1, "stdout")}, 0)
+	conn, err := prpc.Accept(ctx, carrier, options)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	conn.Wait()
+	var closed *prpc.CloseError
+	if err := conn.Err(); ctx.Err() == nil && !errors.As(err, &closed) && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}

@@ -3,6 +3,7 @@ package prpc
 import (
 	"net"
 	"sync"
+	"syscall"
 )
 
 // batchConn holds back what is written between hold and release, so that many WebSocket
@@ -10,11 +11,20 @@ import (
 // come from one goroutine.
 type batchConn struct {
 	net.Conn
+	raw syscall.RawConn // nil if there is no socket
 
 	// mu guards held and pending. Nothing is written under it.
 	mu      sync.Mutex
 	held    bool
 	pending []byte
+}
+
+func newBatchConn(conn net.Conn) *batchConn {
+	c := &batchConn{Conn: conn}
+	if sc, ok := conn.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn() // without one, nothing is written without waiting
+	}
+	return c
 }
 
 // Write writes at once, or keeps a copy while writes are held.
@@ -79,4 +89,23 @@ func (c *batchConn) release() error {
 		}
 		c.mu.Unlock()
 	}
+}
+
+// tryRelease is a release that writes only what the socket takes at once. If it reports
+// false, there is more, and writes stay held until the next release.
+func (c *batchConn) tryRelease() bool {
+	c.mu.Lock()
+	out := c.pending
+	c.pending = nil
+	c.mu.Unlock()
+	n := writeNow(c.raw, out)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n == len(out) && len(c.pending) == 0 {
+		c.pending = out[:0]
+		c.held = false
+		return true
+	}
+	c.pending = append(out[:copy(out, out[n:])], c.pending...)
+	return false
 }

@@ -163,12 +163,14 @@ func (c *Conn) unary(ctx context.Context, method string, args []any) (Raw, error
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-call.done:
-	case <-ctx.Done():
-		call.cancel(ctx.Err())
-		<-call.done
+	if ctx.Done() != nil {
+		select {
+		case <-call.done:
+		case <-ctx.Done():
+			call.cancel(ctx.Err())
+		}
 	}
+	<-call.done
 	return call.result, call.err
 }
 

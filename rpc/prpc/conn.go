@@ -259,7 +259,7 @@ func (c *Conn) Active() int {
 	c.mu.Lock()
 	s := c.session
 	c.mu.Unlock()
-	return s.active()
+	return int(s.running.Load())
 }
 
 // Done returns a channel that is closed when the connection is closed for good.

@@ -62,9 +62,15 @@ const (
 	closeTimeout = time.Second
 	// controlFactor times SendBytes ends the connection, see Limits.SendBytes.
 	controlFactor = 4
+	// idleMethods is the number of goroutines kept for the next calls, which is more than
+	// are needed at once by calls that come one by one.
+	idleMethods = 64
 	// idBytes is the size of a call id the peer chooses. Ids are numbers; a text id
 	// is kept for as long as its call runs.
 	idBytes = 1 << 10
+	// aloneBytes is the size up to which a message may be written by the goroutine it
+	// comes from: what a socket's buffer takes at once.
+	aloneBytes = 4 << 10
 	// keptBuffer is the largest buffer kept for the next message, in bytes;
 	// nearly all messages are smaller.
 	keptBuffer = 64 << 10

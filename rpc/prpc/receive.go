@@ -10,6 +10,7 @@ import (
 // nobody but the peer.
 func (s *session) receive() {
 	defer s.workers.Done()
+	defer close(s.work)
 	first := true
 	for {
 		b, err := s.carrier.Receive()
@@ -45,9 +46,13 @@ func (s *session) handle(b []byte) error {
 	if err != nil {
 		return err
 	}
+	return s.dispatch(&m)
+}
+
+func (s *session) dispatch(m *message) error {
 	switch m.kind {
 	case RequestCallStart:
-		return s.accept(&m)
+		return s.accept(m)
 	case RequestCallCancel:
 		if r := s.request(m.id); r != nil {
 			s.release(r)
@@ -55,11 +60,11 @@ func (s *session) handle(b []byte) error {
 		}
 	case RequestStreamMessage:
 		if r := s.request(m.id); r != nil {
-			return s.feed(r.stream, &m, r.overflowed)
+			return s.feed(r.stream, m, r.overflowed)
 		}
 	case ResponseStreamMessage:
 		if call := s.call(m.id); call != nil {
-			return s.feed(call.stream, &m, call.overflowed)
+			return s.feed(call.stream, m, call.overflowed)
 		}
 	case RequestStreamClose:
 		if r := s.request(m.id); r != nil {
@@ -70,8 +75,8 @@ func (s *session) handle(b []byte) error {
 			return closedByPeer(call.stream)
 		}
 	case ResponseResult:
-		return s.finish(&m)
-	case RequestHandshake, ResponseHandshake:
+		return s.finish(m)
+	default:
 		// A second handshake means nothing.
 	}
 	return nil
@@ -101,8 +106,8 @@ func closedByPeer(stream *Stream) error {
 	return nil
 }
 
-// accept registers a call of the peer, so that what comes behind it finds it,
-// and starts its method in a goroutine that Conn.Wait waits for.
+// accept registers a call of the peer, so that what comes behind it finds it, and
+// has its method run.
 func (s *session) accept(m *message) error {
 	r := newRequest(s, m)
 	s.mu.Lock()
@@ -122,36 +127,40 @@ func (s *session) accept(m *message) error {
 		return nil
 	}
 	s.incoming[m.id] = r
-	s.conn.methods.Add(1)
+	s.count()
 	s.mu.Unlock()
-	go r.serve()
+	s.run(r)
 	return nil
 }
 
 // finish gives a call its answer.
 func (s *session) finish(m *message) error {
-	call := s.call(m.id)
+	var packed Raw
+	var failure, bad error
+	if m.status == StatusSuccess {
+		packed, bad = s.unpack(m.result)
+	}
+	call, err := s.answered(m.id, bad)
 	if call == nil {
-		return nil
-	}
-	if m.status != StatusSuccess {
-		s.forget(call.id)
-		call.complete(CallFinished, nil, remoteError(call.method, m))
-		return nil
-	}
-	if msgp.NextType(m.result) != msgp.BinType {
-		return violation(BadResult, "%s", kindName(m.result))
-	}
-	packed, _, err := msgp.ReadBytesZC(m.result)
-	if err != nil {
-		return malformed(err)
-	}
-	if err := scan(packed, s.limits); err != nil {
 		return err
 	}
-	s.forget(call.id)
-	call.complete(CallFinished, packed, nil)
+	if m.status != StatusSuccess {
+		failure = remoteError(call.method, m)
+	}
+	call.complete(CallFinished, packed, failure)
 	return nil
+}
+
+// unpack takes the packed result out of its binary.
+func (s *session) unpack(result Raw) (Raw, error) {
+	if msgp.NextType(result) != msgp.BinType {
+		return nil, violation(BadResult, "%s", kindName(result))
+	}
+	packed, _, err := msgp.ReadBytesZC(result)
+	if err != nil {
+		return nil, malformed(err)
+	}
+	return packed, scan(packed, s.limits)
 }
 
 func remoteError(method string, m *message) error {

@@ -173,7 +173,6 @@ func (r *Request) State() CallState {
 
 // serve runs the method and answers the call.
 func (r *Request) serve() {
-	defer r.session.conn.methods.Done()
 	defer r.cancel(nil)
 	defer r.stream.settle(true)
 	result, err := r.invoke()

@@ -2,13 +2,18 @@ package prpc
 
 import (
 	"context"
+	"runtime"
 	"sync"
 )
 
 // sendQueue holds the encoded messages that wait for the sender. Producers wait
 // for room in the order they came.
+//
+// Who writes holds a token: the sender, or a producer that found nobody writing and
+// nothing else to do, whose message then leaves without waking the sender.
 type sendQueue struct {
-	capacity int // bytes at which producers begin to wait
+	capacity int   // bytes at which producers begin to wait
+	try      trier // nil if the carrier cannot write without waiting
 
 	// mu guards everything below. Nobody blocks or writes under it.
 	mu      sync.Mutex
@@ -17,7 +22,8 @@ type sendQueue struct {
 	waiters []*sendWaiter
 	failed  error // why nothing more is taken
 	closing bool  // the sender is to end when the queue is empty
-	busy    bool  // a batch is being written
+	writing bool  // somebody holds the token
+	rest    bool  // the carrier holds what it could not write without waiting
 	// wake has room for one token, which says that there may be something to do for
 	// the sender.
 	wake chan struct{}
@@ -46,8 +52,41 @@ func (m *buffer) free() {
 	buffers.Put(m)
 }
 
-func newSendQueue(capacity int) *sendQueue {
-	return &sendQueue{capacity: capacity, wake: make(chan struct{}, 1)}
+// trier is a Carrier that can write without waiting for the peer.
+type trier interface {
+	// trySend is a Send that writes what it can at once. If it reports false, the
+	// carrier holds the rest, and the next Send writes it first. An error
+	// comes back from that Send, too.
+	trySend(message []byte) bool
+}
+
+func newSendQueue(capacity int, carrier Carrier) *sendQueue {
+	q := &sendQueue{capacity: capacity, wake: make(chan struct{}, 1)}
+	q.try, _ = carrier.(trier)
+	return q
+}
+
+// putAlone is put for a message that has nothing to wait for: it is written
+// at once if nobody is writing.
+func (q *sendQueue) putAlone(ctx context.Context, m *buffer) error {
+	q.mu.Lock()
+	if q.try == nil || q.failed != nil || q.writing || len(q.batch) > 0 || len(q.waiters) > 0 || len(m.b) > aloneBytes {
+		q.mu.Unlock()
+		return q.put(ctx, m)
+	}
+	q.writing = true
+	q.mu.Unlock()
+	done := q.try.trySend(m.b)
+	m.free()
+	q.mu.Lock()
+	q.writing = false
+	q.rest = !done
+	more := q.rest || len(q.batch) > 0 || q.failed != nil
+	q.mu.Unlock()
+	if more {
+		q.signal()
+	}
+	return nil
 }
 
 // put queues a message, which then belongs to the queue, and waits for room.
@@ -129,17 +168,22 @@ func (q *sendQueue) take(spare []*buffer) ([]*buffer, bool) {
 	for {
 		q.mu.Lock()
 		batch, more := q.batch, !q.closing && q.failed == nil
-		if len(batch) > 0 {
+		if !q.writing && (len(batch) > 0 || q.rest) {
 			q.batch = spare
-			q.busy = true
+			q.writing = true
+			q.rest = false
 			q.mu.Unlock()
 			return batch, true
 		}
+		more = more || q.writing
 		q.mu.Unlock()
 		if !more {
 			return nil, false
 		}
 		<-q.wake
+		// Others that are about to queue a message get to it now, so that it leaves with
+		// this one.
+		runtime.Gosched()
 	}
 }
 
@@ -153,7 +197,7 @@ func (q *sendQueue) written(batch []*buffer) {
 	}
 	q.mu.Lock()
 	q.bytes -= size
-	q.busy = false
+	q.writing = false
 	for len(q.waiters) > 0 && q.bytes < q.capacity {
 		w := q.waiters[0]
 		q.waiters[0] = nil

@@ -59,7 +59,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	conn, err := Accept(ctx, newWSCarrier(ws, hijack.batch, options.Limits.MessageBytes), &options)
+	conn, err := Accept(ctx, newWSCarrier(ws, hijack.batch, options.Limits.MessageBytes).carrier(), &options)
 	if err != nil {
 		return // the client was told by the close code
 	}
@@ -129,7 +129,7 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w.batch = &batchConn{Conn: conn}
+	w.batch = newBatchConn(conn)
 	rw.Writer.Reset(w.batch)
 	return w.batch, rw, nil
 }

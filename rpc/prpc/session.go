@@ -29,6 +29,11 @@ type session struct {
 	stopped  chan struct{}  // closed when everything but methods is over
 	buffered atomic.Int64   // bytes that all streams hold unread
 
+	running atomic.Int32 // calls that run, in either direction
+
+	work chan *Request // to a goroutine that waits for a method to run
+	idle atomic.Int32  // how many wait
+
 	// heard is closed by the receiver at the first message after the handshake,
 	// and until is when our own calls no longer wait for it.
 	heard chan struct{}
@@ -45,8 +50,8 @@ type session struct {
 
 func newSession(c *Conn, carrier Carrier) *session {
 	s := &session{
-		conn: c, carrier: carrier, limits: &c.options.Limits, queue: newSendQueue(c.options.Limits.SendBytes),
-		sent: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}), heard: make(chan struct{}),
+		conn: c, carrier: carrier, limits: &c.options.Limits, queue: newSendQueue(c.options.Limits.SendBytes, carrier),
+		sent: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}), heard: make(chan struct{}), work: make(chan *Request),
 		outgoing: map[uint64]*Call{}, incoming: map[callID]*Request{},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
@@ -84,6 +89,9 @@ func (s *session) put(ctx context.Context, m *buffer) error {
 		m.free()
 		return ErrTooLarge
 	}
+	if s.running.Load() <= 1 {
+		return s.queue.putAlone(ctx, m)
+	}
 	return s.queue.put(ctx, m)
 }
 
@@ -108,6 +116,7 @@ func (s *session) end(cause error) {
 	s.err = &closedError{cause}
 	outgoing, incoming := s.outgoing, s.incoming
 	s.outgoing, s.incoming = nil, nil
+	s.count()
 	s.mu.Unlock()
 
 	s.conn.sessionEnded(s, cause)
@@ -163,12 +172,8 @@ func (s *session) failure() error {
 	return s.err
 }
 
-// active returns the number of calls that run in either direction.
-func (s *session) active() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.outgoing) + len(s.incoming)
-}
+// count notes how many calls run. The caller holds mu.
+func (s *session) count() { s.running.Store(int32(len(s.outgoing) + len(s.incoming))) }
 
 // register gives an outgoing call its id.
 func (s *session) register(call *Call) error {
@@ -180,16 +185,36 @@ func (s *session) register(call *Call) error {
 	s.lastID++
 	call.id = s.lastID
 	s.outgoing[call.id] = call
+	s.count()
 	return nil
 }
 
 // forget removes an outgoing call, whose later messages are dropped then.
-func (s *session) forget(id uint64) *Call {
+func (s *session) forget(id uint64) {
+	s.mu.Lock()
+	delete(s.outgoing, id)
+	s.count()
+	s.mu.Unlock()
+}
+
+// answered removes and returns the call that an answer is for. If the answer is
+// bad, the call stays, for the end of the session to fail it.
+func (s *session) answered(id callID, bad error) (*Call, error) {
+	if id.other != "" {
+		return nil, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	call := s.outgoing[id]
-	delete(s.outgoing, id)
-	return call
+	call := s.outgoing[id.number]
+	if call == nil || bad != nil {
+		if call == nil {
+			bad = nil
+		}
+		return nil, bad
+	}
+	delete(s.outgoing, id.number)
+	s.count()
+	return call, nil
 }
 
 // call returns the outgoing call with an id, or nil.
@@ -214,6 +239,7 @@ func (s *session) release(r *Request) {
 	s.mu.Lock()
 	if s.incoming[r.id] == r {
 		delete(s.incoming, r.id)
+		s.count()
 	}
 	s.mu.Unlock()
 }

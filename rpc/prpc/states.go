@@ -34,23 +34,17 @@ var connStateNames = [...]string{
 	ConnDisconnected: "DISCONNECTED", ConnClosing: "CLOSING", ConnClosed: "CLOSED",
 }
 
-// next lists the states that may follow.
-func (s ConnState) next() []ConnState {
-	switch s {
-	case ConnNew:
-		return []ConnState{ConnPending, ConnClosing}
-	case ConnPending:
-		return []ConnState{Connected, ConnClosing}
-	case Connected:
-		return []ConnState{ConnDisconnected, ConnClosing}
-	case ConnDisconnected:
-		return []ConnState{Connected, ConnClosing}
-	case ConnClosing:
-		return []ConnState{ConnClosed}
-	default:
-		return nil
-	}
+var connNext = [...][]ConnState{
+	ConnNew:          {ConnPending, ConnClosing},
+	ConnPending:      {Connected, ConnClosing},
+	Connected:        {ConnDisconnected, ConnClosing},
+	ConnDisconnected: {Connected, ConnClosing},
+	ConnClosing:      {ConnClosed},
+	ConnClosed:       nil,
 }
+
+// next lists the states that may follow.
+func (s ConnState) next() []ConnState { return connNext[s] }
 
 // CallState is the state of a call on one of its ends.
 //
@@ -83,19 +77,17 @@ var callStateNames = [...]string{
 	CallAccepted: "ACCEPTED", CallCancelled: "CANCELLED", CallFinished: "FINISHED",
 }
 
-// next lists the states that may follow.
-func (s CallState) next() []CallState {
-	switch s {
-	case CallNew:
-		return []CallState{CallSending, CallAccepting, CallFinished}
-	case CallAccepting:
-		return []CallState{CallAccepted, CallCancelled, CallFinished}
-	case CallSending, CallAccepted:
-		return []CallState{CallFinished, CallCancelled}
-	default:
-		return nil
-	}
+var callNext = [...][]CallState{
+	CallNew:       {CallSending, CallAccepting, CallFinished},
+	CallAccepting: {CallAccepted, CallCancelled, CallFinished},
+	CallSending:   {CallFinished, CallCancelled},
+	CallAccepted:  {CallFinished, CallCancelled},
+	CallCancelled: nil,
+	CallFinished:  nil,
 }
+
+// next lists the states that may follow.
+func (s CallState) next() []CallState { return callNext[s] }
 
 // StreamState is the state of a stream on one of its ends.
 //
@@ -124,19 +116,15 @@ var streamStateNames = [...]string{
 	StreamNew: "NEW", StreamOpen: "OPEN", StreamClosing: "CLOSING", StreamClosed: "CLOSED",
 }
 
-// next lists the states that may follow.
-func (s StreamState) next() []StreamState {
-	switch s {
-	case StreamNew:
-		return []StreamState{StreamOpen, StreamClosed}
-	case StreamOpen:
-		return []StreamState{StreamClosing}
-	case StreamClosing:
-		return []StreamState{StreamClosed}
-	default:
-		return nil
-	}
+var streamNext = [...][]StreamState{
+	StreamNew:     {StreamOpen, StreamClosed},
+	StreamOpen:    {StreamClosing},
+	StreamClosing: {StreamClosed},
+	StreamClosed:  nil,
 }
+
+// next lists the states that may follow.
+func (s StreamState) next() []StreamState { return streamNext[s] }
 
 // StreamMode says what an end may do with its side of a stream.
 type StreamMode uint8

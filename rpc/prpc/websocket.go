@@ -63,7 +63,7 @@ func dialWebSocket(ctx context.Context, url string, o *WebSocketOptions, limit i
 	}
 	c := newWSCarrier(ws, got(), limit)
 	c.keepAlive(o.PingAfter, o.PingTimeout)
-	return c, nil
+	return c.carrier(), nil
 }
 
 // batchingClient returns a client that dials like the one given and a function that
@@ -94,7 +94,7 @@ func batchingClient(client *http.Client) (*http.Client, func() *batchConn) {
 		if err != nil {
 			return nil, err
 		}
-		batch := &batchConn{Conn: conn}
+		batch := newBatchConn(conn)
 		last.Store(batch)
 		return batch, nil
 	}
@@ -106,6 +106,14 @@ func batchingClient(client *http.Client) (*http.Client, func() *batchConn) {
 func newWSCarrier(ws *websocket.Conn, batch *batchConn, limit int) *wsCarrier {
 	ws.SetReadLimit(int64(limit))
 	return &wsCarrier{ws: ws, batch: batch}
+}
+
+// carrier returns the carrier as a connection uses it: without trySend if it cannot do that.
+func (c *wsCarrier) carrier() Carrier {
+	if c.batch == nil {
+		return struct{ Carrier }{c}
+	}
+	return c
 }
 
 // Receive implements Carrier.
@@ -146,18 +154,23 @@ func wsError(err error) error {
 	}
 }
 
-// frameBuffer is the size up to which the WebSocket library writes a frame in
-// one go, in bytes, less the header.
-const frameBuffer = 4000
-
 // Send implements Carrier.
 func (c *wsCarrier) Send(messages [][]byte) error {
-	if c.batch == nil || len(messages) == 1 && len(messages[0]) < frameBuffer {
+	if c.batch == nil {
 		return c.write(messages)
 	}
 	c.batch.hold()
 	err := c.write(messages)
 	return errors.Join(err, c.batch.release())
+}
+
+// trySend implements trier. The frame is made in memory, and written as far as the socket takes it.
+func (c *wsCarrier) trySend(message []byte) bool {
+	c.batch.hold()
+	if err := c.ws.Write(context.Background(), websocket.MessageBinary, message); err != nil {
+		return false
+	}
+	return c.batch.tryRelease()
 }
 
 func (c *wsCarrier) write(messages [][]byte) error {

@@ -1,0 +1,177 @@
+package prpc_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/packetstream/packetstream/internal/prpctest"
+	"github.com/packetstream/packetstream/rpc/prpc"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// peer returns a command that runs one of the kit's programs with the original library, which
+// PRPC_LIB names: the folder that holds its package.
+func peer(t testing.TB, program string, args ...string) *exec.Cmd {
+	t.Helper()
+	lib := os.Getenv("PRPC_LIB")
+	if lib == "" {
+		t.Skip("live peer absent: prpc: PRPC_LIB is not set")
+	}
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	python := filepath.Join(root, ".cache", "peers", "prpc", "bin", "python")
+	if _, err := os.Stat(python); err != nil {
+		t.Skip("live peer absent: prpc: scripts/peers/prpc.sh was not run: " + err.Error())
+	}
+	lib, err = filepath.Abs(lib)
+	require.NoError(t, err)
+	cmd := exec.Command(python, append([]string{filepath.Join("testdata", "peers", program), "--lib", lib}, args...)...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// pythonServer starts the kit's server and returns its URL.
+func pythonServer(t testing.TB, args ...string) string {
+	t.Helper()
+	cmd := peer(t, "server.py", append([]string{"--stdin"}, args...)...)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = in.Close() // it ends with its input
+		_, _ = io.Copy(io.Discard, out)
+		assert.NoError(t, cmd.Wait())
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	var port int
+	_, err = fmt.Sscanf(line, "PORT %d", &port)
+	require.NoError(t, err)
+	return fmt.Sprintf("ws://127.0.0.1:%d/", port)
+}
+
+// goServer starts a server with the kit's services.
+func goServer(t testing.TB) string {
+	t.Helper()
+	methods, err := prpctest.Services()
+	require.NoError(t, err)
+	handler := prpc.NewServer(&prpc.Options{Methods: methods, ReadTimeout: time.Second})
+	server := httptest.NewServer(handler)
+	t.Cleanup(func() {
+		_ = handler.Close()
+		server.Close()
+	})
+	return wsURL(server)
+}
+
+func TestLiveOurClientAgainstTheOriginal(t *testing.T) {
+	k := &kit{url: pythonServer(t, "--read-timeout", "1"), readTimeout: time.Second}
+	k.run(t)
+}
+
+func TestLiveTheOriginalAgainstOurServer(t *testing.T) {
+	cmd := peer(t, "client.py", "--read-timeout", "1", goServer(t))
+	out, err := cmd.Output()
+	t.Logf("%s", out)
+	require.NoError(t, err)
+	assert.Equal(t, 28, bytes.Count(out, []byte("ok ")))
+}
+
+// BenchmarkLive compares the original with us, in calls or messages a second. One
+// run takes turns; compare only within it.
+func BenchmarkLive(b *testing.B) {
+	python := pythonServer(b)
+	ours := goServer(b)
+	for _, inflight := range []int{1, 64} {
+		for _, stream := range []bool{false, true} {
+			kind := "unary"
+			if stream {
+				kind = "bistream"
+			}
+			name := fmt.Sprintf("%s/inflight=%d", kind, inflight)
+			b.Run(name+"/PythonToPython", func(b *testing.B) { benchPython(b, python, inflight, stream) })
+			b.Run(name+"/GoToGo", func(b *testing.B) { benchGo(b, ours, inflight, stream) })
+			b.Run(name+"/PythonToGo", func(b *testing.B) { benchPython(b, ours, inflight, stream) })
+			b.Run(name+"/GoToPython", func(b *testing.B) { benchGo(b, python, inflight, stream) })
+		}
+	}
+}
+
+func benchPython(b *testing.B, url string, inflight int, stream bool) {
+	args := []string{url, "--inflight", strconv.Itoa(inflight)}
+	if stream {
+		args = append(args, "--stream")
+	}
+	for b.Loop() {
+		out, err := peer(b, "bench.py", args...).Output()
+		require.NoError(b, err)
+		rate, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+		require.NoError(b, err)
+		b.ReportMetric(rate, "calls/s")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func benchGo(b *testing.B, url string, inflight int, stream bool) {
+	c, err := prpc.Dial(b.Context(), url, nil)
+	require.NoError(b, err)
+	defer func() { _ = c.Close() }()
+	worker := echoUnary
+	if stream {
+		worker = echoStream
+	}
+	for b.Loop() {
+		start := time.Now()
+		counts := make([]int, inflight)
+		err := all(inflight, func(n int) error { return worker(b, c, &counts[n], start.Add(time.Second)) })
+		require.NoError(b, err)
+		total := 0
+		for _, n := range counts {
+			total += n
+		}
+		b.ReportMetric(float64(total)/time.Since(start).Seconds(), "calls/s")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func echoUnary(b *testing.B, c *prpc.Conn, count *int, deadline time.Time) error {
+	for time.Now().Before(deadline) {
+		if _, err := c.Call(b.Context(), "echo.args", benchPayload); err != nil {
+			return err
+		}
+		*count++
+	}
+	return nil
+}
+
+func echoStream(b *testing.B, c *prpc.Conn, count *int, deadline time.Time) error {
+	call, err := c.Start(b.Context(), prpc.BiStream, "echo.duplex")
+	if err != nil {
+		return err
+	}
+	defer call.Cancel()
+	for time.Now().Before(deadline) {
+		if err := call.Stream().Send(b.Context(), benchPayload); err != nil {
+			return err
+		}
+		if _, err := call.Stream().Recv(b.Context()); err != nil {
+			return err
+		}
+		*count++
+	}
+	_, err = call.Result(b.Context())
+	return err
+}

@@ -203,11 +203,8 @@ func (c *Conn) live(ctx context.Context) (*session, error) {
 		switch state {
 		case Connected:
 			return s, ctx.Err()
-		case ConnDisconnected:
+		case ConnPending, ConnDisconnected:
 		default:
-			if err == nil {
-				err = &closedError{errors.New("the handshake is not over")}
-			}
 			return nil, err
 		}
 		select {

@@ -119,7 +119,21 @@ func Parse(b []byte, limits Limits) error {
 	return err
 }
 
-// Transitions returns the tables of states.
-func (s ConnState) Transitions() []ConnState     { return s.next() }
-func (s CallState) Transitions() []CallState     { return s.next() }
-func (s StreamState) Transitions() []StreamState { return s.next() }
+// TryConnState, TryCallState and TryStreamState change a state along its table.
+func TryConnState(from, to ConnState) (ConnState, bool) {
+	m := machine[ConnState]{from}
+	ok := m.to(to)
+	return m.now, ok
+}
+
+func TryCallState(from, to CallState) (CallState, bool) {
+	m := machine[CallState]{from}
+	ok := m.to(to)
+	return m.now, ok
+}
+
+func TryStreamState(from, to StreamState) (StreamState, bool) {
+	m := machine[StreamState]{from}
+	ok := m.to(to)
+	return m.now, ok
+}

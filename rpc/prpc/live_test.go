@@ -3,6 +3,7 @@ package prpc_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http/httptest"
@@ -88,6 +89,23 @@ func TestLiveTheOriginalAgainstOurServer(t *testing.T) {
 	t.Logf("%s", out)
 	require.NoError(t, err)
 	assert.Equal(t, 28, bytes.Count(out, []byte("ok ")))
+}
+
+// The original loses a call that comes right behind its handshake, so our server's
+// first call waits.
+func TestLiveCallRightBehindTheHandshake(t *testing.T) {
+	answers := make(chan any, 1)
+	handler := prpc.NewServer(&prpc.Options{OnConnect: func(_ context.Context, c *prpc.Conn) error {
+		go func() { answers <- outcomeOf(c.Call(context.Background(), "hello", "there")) }()
+		return nil
+	}})
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	defer func() { _ = handler.Close() }()
+	out, err := peer(t, "callee.py", wsURL(server)).Output()
+	require.NoError(t, err)
+	assert.Equal(t, "there\n", string(out))
+	assert.Equal(t, "hello there", <-answers)
 }
 
 // BenchmarkLive compares the original with us, in calls or messages a second. One

@@ -14,7 +14,8 @@ type Options struct {
 	Data any
 	// OnConnect looks at the peer before the connection is used, for example at its
 	// Conn.PeerData, and refuses it by an error. The peer is not told why. On a client the error
-	// comes back wrapped, with ErrRejected.
+	// comes back wrapped, with ErrRejected. The handshake waits for it; calls made
+	// meanwhile, from another goroutine, wait for the handshake.
 	OnConnect func(ctx context.Context, c *Conn) error
 	// HandshakeTimeout is how long the peer may take for the handshake;
 	// 0 means 60 s, negative means for ever.

@@ -30,3 +30,6 @@ func bareEcho() http.Handler {
 		}
 	})
 }
+
+// goexit ends its goroutine, as t.FailNow does.
+func goexit() { runtime.Goexit() }

@@ -425,4 +425,3 @@ func TestElementLimit(t *testing.T) {
 	require.NoError(t, prpc.Parse(wire(t, 4, 1, make([]any, 100)), prpc.Limits{Elements: 104}))
 	require.Error(t, prpc.Parse(wire(t, 4, 1, l{l{1, 1}, l{1, 1}}), prpc.Limits{Elements: 8}))
 }
-

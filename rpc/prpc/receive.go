@@ -2,6 +2,7 @@ package prpc
 
 import (
 	"errors"
+	"io"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -35,6 +36,8 @@ func received(err error) error {
 		return violation(TooLarge, "%v", err)
 	case errors.Is(err, ErrTextMessage):
 		return violation(TextMessage, "")
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF // it is no end of a stream
 	default:
 		return err
 	}

@@ -171,35 +171,41 @@ func (r *Request) State() CallState {
 	return r.state.now
 }
 
-// serve runs the method and answers the call.
+// serve runs the method and answers the call, even if the method ends its goroutine.
 func (r *Request) serve() {
 	defer r.cancel(nil)
 	defer r.stream.settle(true)
-	result, err := r.invoke()
-	if !r.to(CallFinished) {
-		return // cancelled: the caller has forgotten the call
-	}
-	r.session.release(r)
-	r.stream.end(nil)
-	r.answer(result, err)
+	var result any
+	err := errEndedGoroutine
+	defer func() { r.finish(result, err) }()
+	result, err = r.invoke()
 }
+
+var errEndedGoroutine = errors.New("method ended its goroutine")
 
 // invoke finds and runs the method. A panic is the method's failure.
 func (r *Request) invoke() (result any, err error) {
-	returned := false
 	defer func() {
 		if p := recover(); p != nil {
 			err = &panicError{value: p, stack: debug.Stack()}
-		} else if !returned {
-			err = errors.New("method ended its goroutine")
 		}
 	}()
 	method, err := r.locate()
 	if err == nil && r.to(CallAccepted) {
 		result, err = method.Invoke(r.ctx, r)
 	}
-	returned = true
 	return result, err
+}
+
+// finish ends the call with its answer, unless it was cancelled: then its caller has
+// forgotten it.
+func (r *Request) finish(result any, err error) {
+	if !r.to(CallFinished) {
+		return
+	}
+	r.session.release(r)
+	r.stream.end(nil)
+	r.answer(result, err)
 }
 
 // locate finds the method.

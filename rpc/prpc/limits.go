@@ -60,6 +60,9 @@ const (
 	// closeTimeout is how long a close waits for the peer to close too. A
 	// live peer answers within a round trip.
 	closeTimeout = time.Second
+	// verdictTimeout is how long a failed write waits for the receiver to say why. What the peer
+	// sent before it closed is there already.
+	verdictTimeout = 100 * time.Millisecond
 	// controlFactor times SendBytes ends the connection, see Limits.SendBytes.
 	controlFactor = 4
 	// idleMethods is the number of goroutines kept for the next calls, which is more than

@@ -51,18 +51,12 @@ func (c *Conn) reconnect() *session {
 
 // redial makes one attempt.
 func (c *Conn) redial() (*session, error) {
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
-	if timeout := c.options.HandshakeTimeout; timeout >= 0 {
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
-	carrier, err := c.dial(ctx)
+	carrier, err := c.dialInTime()
 	if err != nil {
 		return nil, err
 	}
 	s := newSession(c, carrier)
-	if err := s.open(ctx); err != nil {
+	if err := s.open(c.ctx); err != nil {
 		var refused *RemoteError
 		if !lost(err) || errors.Is(err, ErrRejected) || errors.As(err, &refused) {
 			return nil, backoff.Permanent(err)
@@ -70,4 +64,15 @@ func (c *Conn) redial() (*session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// dialInTime gives dialling as much time as a handshake.
+func (c *Conn) dialInTime() (Carrier, error) {
+	timeout := c.options.HandshakeTimeout
+	if timeout < 0 {
+		return c.dial(c.ctx)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, timeout)
+	defer cancel()
+	return c.dial(ctx)
 }

@@ -90,6 +90,32 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// Serve serves a tree of methods over WebSockets, on any path, until ctx ends or the
+// listener fails. It closes the listener and returns when the last method has returned: nil
+// if ctx ended, else the error of the tree or the listener. Options may be nil; their Methods are not
+// used. For more than this, make a Server part of an http.Server.
+func Serve(ctx context.Context, listener net.Listener, methods Tree, options *Options) error {
+	defer func() { _ = listener.Close() }()
+	locator, err := NewTree(methods)
+	if err != nil {
+		return err
+	}
+	filled, err := options.withDefaults()
+	if err != nil {
+		return err
+	}
+	filled.Methods = locator
+	handler := NewServer(&filled)
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: defaultHandshakeTimeout}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	err = server.Serve(listener)
+	_ = handler.Close()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -77,9 +77,21 @@ func (s *session) send() {
 		s.queue.written(batch)
 		spare = batch[:0]
 		if err != nil {
+			s.awaitVerdict()
 			s.end(err)
 			s.queue.abort(s.failure())
 		}
+	}
+}
+
+// awaitVerdict gives the receiver time to find out why the carrier cannot be
+// written: it may have a close code to read.
+func (s *session) awaitVerdict() {
+	timer := time.NewTimer(verdictTimeout)
+	defer timer.Stop()
+	select {
+	case <-s.ended:
+	case <-timer.C:
 	}
 }
 

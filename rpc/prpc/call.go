@@ -12,7 +12,8 @@ type Call struct {
 	method  string
 	kind    CallType
 	stream  *Stream
-	done    chan struct{}
+	done    chan struct{} // closed at the end; of a reused call, a token is put into it
+	reused  bool
 	unbind  func() bool // ends the watch over the context of Start
 
 	// mu guards what follows.
@@ -93,7 +94,11 @@ func (c *Call) complete(state CallState, result Raw, err error) bool {
 		c.stream.end(cause)
 		c.stream.settle(false)
 	}
-	close(c.done)
+	if c.reused {
+		c.done <- struct{}{}
+	} else {
+		close(c.done)
+	}
 	return true
 }
 
@@ -143,8 +148,8 @@ func (c *Call) await(ctx context.Context) (Raw, error) {
 // error of ctx, or one wrapping ErrClosed. With Options.Reconnect, a call that
 // begins while the connection is lost waits for the next.
 func (c *Conn) Start(ctx context.Context, t CallType, method string, args ...any) (*Call, error) {
-	call, err := c.start(ctx, t, method, args)
-	if err != nil {
+	call := &Call{method: method, kind: t, done: make(chan struct{})}
+	if err := c.start(ctx, call, args); err != nil {
 		return nil, err
 	}
 	call.bind(ctx)
@@ -159,49 +164,66 @@ func (c *Conn) Call(ctx context.Context, method string, args ...any) (any, error
 
 // unary makes a unary call and returns its packed result.
 func (c *Conn) unary(ctx context.Context, method string, args []any) (Raw, error) {
-	call, err := c.start(ctx, Unary, method, args)
-	if err != nil {
+	call, ok := c.calls.Get().(*Call)
+	if !ok {
+		call = &Call{reused: true, done: make(chan struct{}, 1)}
+	}
+	call.method, call.kind = method, Unary
+	if err := c.start(ctx, call, args); err != nil {
 		return nil, err
 	}
 	if ctx.Done() != nil {
 		select {
 		case <-call.done:
+			return c.reuse(call)
 		case <-ctx.Done():
-			call.cancel(ctx.Err())
+			if call.cancel(ctx.Err()) {
+				return nil, call.err // the receiver may still look at it
+			}
 		}
 	}
 	<-call.done
-	return call.result, call.err
+	return c.reuse(call)
 }
 
-// start registers a call and queues its message.
-func (c *Conn) start(ctx context.Context, t CallType, method string, args []any) (*Call, error) {
-	if !t.callable() {
-		return nil, &ArgumentError{Method: method, Reason: "call type " + t.String() + " cannot be called"}
+// reuse returns the outcome of a call that is over, and keeps the call for the next. Whoever
+// completed it does not look at it any more.
+func (c *Conn) reuse(call *Call) (Raw, error) {
+	result, err := call.result, call.err
+	*call = Call{reused: true, done: call.done}
+	c.calls.Put(call)
+	return result, err
+}
+
+// start registers a new call and queues its message. A call that could not be
+// started is of no further use.
+func (c *Conn) start(ctx context.Context, call *Call, args []any) error {
+	if !call.kind.callable() {
+		return &ArgumentError{Method: call.method, Reason: "call type " + call.kind.String() + " cannot be called"}
 	}
-	positional, keywords, err := splitKeywords(method, args)
+	positional, keywords, err := splitKeywords(call.method, args)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s, err := c.live(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.mayCall(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	call := &Call{session: s, method: method, kind: t, done: make(chan struct{})}
+	call.session = s
 	call.state.to(CallSending)
-	if mode := t.mode(true); mode != 0 {
+	if mode := call.kind.mode(true); mode != 0 {
 		call.stream = newStream(s, mode, call.overflowed)
 	}
 	if err := s.register(call); err != nil {
-		return nil, err
+		return err
 	}
 	id := callID{number: call.id}
 	call.stream.open(id, RequestStreamMessage, RequestStreamClose)
 	m := newBuffer()
-	if m.b, err = appendCallStart(m.b, id, t, method, positional, keywords); err == nil {
+	if m.b, err = appendCallStart(m.b, id, call.kind, call.method, positional, keywords); err == nil {
 		err = s.put(ctx, m)
 	} else {
 		m.free()
@@ -209,9 +231,8 @@ func (c *Conn) start(ctx context.Context, t CallType, method string, args []any)
 	if err != nil {
 		s.forget(call.id)
 		call.complete(CallFinished, nil, err)
-		return nil, err
 	}
-	return call, nil
+	return err
 }
 
 // splitKeywords takes the keyword arguments out of the arguments.

@@ -19,6 +19,7 @@ type Conn struct {
 	cancel context.CancelCauseFunc
 
 	methods sync.WaitGroup // methods that run
+	calls   sync.Pool      // calls that nobody but unary saw
 	done    chan struct{}  // closed when the state is ConnClosed
 
 	// mu guards what follows. No other lock is taken under it.

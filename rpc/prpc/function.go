@@ -18,6 +18,7 @@ var (
 type function struct {
 	fn       reflect.Value
 	leading  []reflect.Type // context, request and stream, in their order
+	context  bool           // it takes a context
 	params   []param
 	variadic reflect.Type // element type of the rest of the arguments, or nil
 	keywords bool         // the last parameter takes other keyword arguments
@@ -64,6 +65,7 @@ func (f *function) readParams(t reflect.Type, names []string) error {
 	for _, special := range []reflect.Type{contextType, requestType, streamType} {
 		if i < last && t.In(i) == special {
 			f.leading = append(f.leading, special)
+			f.context = f.context || special == contextType
 			i++
 		}
 	}

@@ -22,18 +22,17 @@ type Request struct {
 	args     Raw
 	keywords Raw
 	stream   *Stream
-	// ctx is the method's context; it ends with the call.
-	ctx    context.Context
-	cancel context.CancelCauseFunc
 
 	// mu guards what follows.
-	mu    sync.Mutex
-	state machine[CallState]
+	mu     sync.Mutex
+	state  machine[CallState]
+	reason error // why the call was cancelled
+	// cancel ends the method's context, if there is one.
+	cancel context.CancelCauseFunc
 }
 
 func newRequest(s *session, m *message) *Request {
 	r := &Request{session: s, id: m.id, kind: m.callType, name: m.method, args: m.args, keywords: m.keywords}
-	r.ctx, r.cancel = context.WithCancelCause(s.ctx)
 	r.state.to(CallAccepting)
 	if mode := m.callType.mode(false); mode != 0 {
 		r.stream = newStream(s, mode, r.overflowed)
@@ -171,13 +170,31 @@ func (r *Request) State() CallState {
 	return r.state.now
 }
 
+// context makes the method's context, which ends with the call. Methods that do not look at it
+// go without.
+func (r *Request) context() context.Context {
+	ctx, cancel := context.WithCancelCause(r.session.ctx)
+	r.mu.Lock()
+	r.cancel = cancel
+	reason := r.reason
+	r.mu.Unlock()
+	if reason != nil {
+		cancel(reason)
+	}
+	return ctx
+}
+
 // serve runs the method and answers the call, even if the method ends its goroutine.
 func (r *Request) serve() {
-	defer r.cancel(nil)
-	defer r.stream.settle(true)
 	var result any
 	err := errEndedGoroutine
-	defer func() { r.finish(result, err) }()
+	defer func() {
+		r.finish(result, err)
+		r.stream.settle(true)
+		if r.cancel != nil { // this goroutine set it
+			r.cancel(nil)
+		}
+	}()
 	result, err = r.invoke()
 }
 
@@ -192,7 +209,11 @@ func (r *Request) invoke() (result any, err error) {
 	}()
 	method, err := r.locate()
 	if err == nil && r.to(CallAccepted) {
-		result, err = method.Invoke(r.ctx, r)
+		ctx := r.session.ctx
+		if f, plain := method.(*function); !plain || f.context {
+			ctx = r.context()
+		}
+		result, err = method.Invoke(ctx, r)
 	}
 	return result, err
 }
@@ -258,10 +279,19 @@ func (r *Request) answer(result any, err error) {
 
 // cancelled ends the call without an answer. Its method sees the reason in context.Cause.
 func (r *Request) cancelled(reason error) bool {
-	if !r.to(CallCancelled) {
+	r.mu.Lock()
+	ok := r.state.to(CallCancelled)
+	if ok {
+		r.reason = reason
+	}
+	cancel := r.cancel
+	r.mu.Unlock()
+	if !ok {
 		return false
 	}
-	r.cancel(reason)
+	if cancel != nil {
+		cancel(reason)
+	}
 	r.stream.end(reason)
 	return true
 }

@@ -108,14 +108,11 @@ func (s *prpcServe) serve(ctx context.Context, options *prpc.Options) error {
 
 // serveStdio serves the one connection on standard input and output.
 func serveStdio(ctx context.Context, options *prpc.Options) error {
-	// A read of a descriptor that blocks could not be ended.
-	for _, fd := range []int{0, 1} {
-		if err := syscall.SetNonblock(fd, true); err != nil {
-			return err
-		}
+	stream, err := stdio()
+	if err != nil {
+		return err
 	}
-	carrier := prpc.NewByteStream(pipes{os.NewFile(0, "stdin"), os.NewFile(1, "stdout")}, 0)
-	conn, err := prpc.Accept(ctx, carrier, options)
+	conn, err := prpc.Accept(ctx, prpc.NewByteStream(stream, 0), options)
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,7 @@ func (c *byteStream) Close(code CloseCode) error {
 		defer timer.Stop()
 		select {
 		case <-c.writing:
+			defer func() { c.writing <- struct{}{} }() // a Send that comes late fails
 			frame := binary.BigEndian.AppendUint16([]byte{0, 0, 0, 0}, uint16(code))
 			if _, werr := c.rwc.Write(frame); werr == nil && code == CloseNormal {
 				c.awaitPeer()

@@ -102,7 +102,7 @@ func (c *Call) complete(state CallState, result Raw, err error) bool {
 	return true
 }
 
-// bind cancels the call when ctx ends.
+// bind cancels the call when ctx ends. The goroutine of that moment waits for nothing.
 func (c *Call) bind(ctx context.Context) {
 	if ctx.Done() == nil {
 		return

@@ -142,11 +142,22 @@ func (m StreamMode) String() string {
 
 var streamModeNames = [...]string{StreamRead: "READ", StreamWrite: "WRITE", StreamRead | StreamWrite: "READ|WRITE"}
 
-// machine is a state that changes only along its table.
-type machine[S interface {
+// tabled is a type of states with a table of what may follow each.
+type tabled[S any] interface {
 	comparable
-	next() []S
-}] struct {
+	follower[S]
+}
+
+type follower[S any] interface{ next() []S }
+
+var (
+	_ follower[ConnState]   = ConnNew
+	_ follower[CallState]   = CallNew
+	_ follower[StreamState] = StreamNew
+)
+
+// machine is a state that changes only along its table.
+type machine[S tabled[S]] struct {
 	now S
 }
 

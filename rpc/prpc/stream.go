@@ -244,7 +244,7 @@ func (s *Stream) Close() error {
 	if s == nil {
 		return ErrNoStream
 	}
-	return s.close(s.session.ctx)
+	return s.close(context.Background()) // the end of the session ends the wait
 }
 
 func (s *Stream) close(ctx context.Context) error {

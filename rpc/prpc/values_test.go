@@ -16,7 +16,8 @@ type level int
 
 type inner struct {
 	A int
-	b int //nolint:unused // it must not travel
+	//lint:ignore U1000 a field that is not exported must not travel
+	b int
 }
 
 type outer struct {

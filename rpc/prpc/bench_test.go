@@ -2,6 +2,7 @@ package prpc_test
 
 import (
 	"context"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -55,20 +56,7 @@ func BenchmarkUnary1(b *testing.B) {
 	}
 }
 
-func BenchmarkUnary64(b *testing.B) {
-	c := benchPair(b)
-	b.ReportAllocs()
-	b.SetParallelism(64 / max(1, gomaxprocs()))
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, err := c.Call(context.Background(), "echo", benchPayload); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-}
+func BenchmarkUnary64(b *testing.B) { inFlight(b, benchPair(b)) }
 
 // BenchmarkBiStream is one stream in lockstep.
 func BenchmarkBiStream(b *testing.B) {
@@ -107,4 +95,39 @@ func BenchmarkBareEcho(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkByteStream64 is BenchmarkUnary64 over TCP without a WebSocket.
+func BenchmarkByteStream64(b *testing.B) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	defer func() { _ = listener.Close() }()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			accepted <- conn
+		}
+	}()
+	dialed, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(b, err)
+	methods, err := prpc.NewTree(prpc.Tree{"echo": func(v any) any { return v }})
+	require.NoError(b, err)
+	c, _ := join(b, prpc.NewByteStream(dialed, 0), prpc.NewByteStream(<-accepted, 0), nil, &prpc.Options{Methods: methods})
+	inFlight(b, c)
+}
+
+// inFlight keeps 64 calls in flight.
+func inFlight(b *testing.B, c *prpc.Conn) {
+	b.Helper()
+	b.ReportAllocs()
+	b.SetParallelism(64 / max(1, gomaxprocs()))
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := c.Call(context.Background(), "echo", benchPayload); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }

@@ -57,6 +57,7 @@ func newRootCommand() *cobra.Command {
 		newCallCommand(),
 		newServeCommand(),
 		newCheckCommand(),
+		newPRPCCommand(),
 		newDemoCommand(),
 		newMushroomCommand(),
 		newEventstreamCommand(),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -22,7 +21,8 @@ WebSocket or over a subprocess's pipes.
 
 Values are JSON. Binary is {"$bin": "00ff"}, a float without a fraction {"$float": "1"}, and a map whose
 keys are not all text {"$map": [[1, "one"]]}.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newPRPCCallCommand(), newPRPCServeCommand())
 	return cmd
@@ -35,7 +35,7 @@ func jsonFlag(name, text string) (any, error) {
 	}
 	v, err := prpcjson.Parse([]byte(text))
 	if err != nil {
-		return nil, fmt.Errorf("--%s: %w", name, err)
+		return nil, usagef("--%s: %v", name, err)
 	}
 	return v, nil
 }
@@ -46,7 +46,7 @@ func jsonArgs(texts []string) ([]any, error) {
 	for i, text := range texts {
 		v, err := prpcjson.Parse([]byte(text))
 		if err != nil {
-			return nil, fmt.Errorf("argument %d, %s: %w (text is quoted: '\"text\"')", i+1, text, err)
+			return nil, usagef("argument %d, %s: %v (text is quoted: '\"text\"')", i+1, text, err)
 		}
 		args[i] = v
 	}
@@ -59,11 +59,11 @@ func jsonKeywords(pairs []string) (prpc.Keywords, error) {
 	for _, pair := range pairs {
 		name, text, ok := strings.Cut(pair, "=")
 		if !ok || name == "" {
-			return nil, fmt.Errorf("--keyword %s: not NAME=JSON", pair)
+			return nil, usagef("--keyword %s: not NAME=JSON", pair)
 		}
 		v, err := prpcjson.Parse([]byte(text))
 		if err != nil {
-			return nil, fmt.Errorf("--keyword %s: %w", name, err)
+			return nil, usagef("--keyword %s: %v", name, err)
 		}
 		keywords[name] = v
 	}

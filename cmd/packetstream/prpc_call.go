@@ -41,7 +41,7 @@ With --type istream, what the method sends is printed before the result. With os
 line of standard input is sent as a message. With bistream, each line is sent and one
 reply is awaited and printed, until input ends or the method closes the stream.
 
-The exit status is 1 if the call fails; why is said on standard error.`,
+Why a call fails is said on standard error; the exit codes are those of packetstream.`,
 		Example: `  packetstream prpc call ws://localhost:8080/ echo.args 1 '"two"' '{"$bin": "33"}'
   packetstream prpc call --type istream -k count=3 ws://localhost:8080/ streams.emit
   packetstream prpc call ping -- packetstream prpc serve --stdio --handler test`,
@@ -72,7 +72,7 @@ var callTypes = map[string]prpc.CallType{
 func (c *prpcCall) run(ctx context.Context, args, peer []string) error {
 	kind, ok := callTypes[c.kind]
 	if !ok {
-		return fmt.Errorf("--type %s: not unary, istream, ostream or bistream", c.kind)
+		return usagef("--type %s: not unary, istream, ostream or bistream", c.kind)
 	}
 	data, err := jsonFlag("data", c.data)
 	if err != nil {
@@ -87,7 +87,7 @@ func (c *prpcCall) run(ctx context.Context, args, peer []string) error {
 		url, args = args[0], args[1:]
 	}
 	if len(args) == 0 {
-		return errors.New("no METHOD given")
+		return usagef("no METHOD given")
 	}
 	values, err := jsonArgs(args[1:])
 	if err != nil {

@@ -7,9 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/packetstream/packetstream/internal/prpctest"
@@ -42,10 +39,10 @@ output instead, until it ends.
 The handler "test" offers the services of the pRpc interop kit: ping, echo, streams, util.`,
 		Example: `  packetstream prpc serve --listen localhost:8080 --handler test
   packetstream prpc serve --stdio --handler test`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.out = cmd.OutOrStdout()
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilInterrupted(cmd.Context())
 			defer stop()
 			return s.run(ctx)
 		},
@@ -64,7 +61,7 @@ The handler "test" offers the services of the pRpc interop kit: ping, echo, stre
 
 func (s *prpcServe) run(ctx context.Context) error {
 	if s.handler != "test" {
-		return fmt.Errorf("--handler %s: there is only test", s.handler)
+		return usagef("--handler %s: there is only test", s.handler)
 	}
 	data, err := jsonFlag("data", s.data)
 	if err != nil {

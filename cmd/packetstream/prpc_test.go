@@ -106,6 +106,21 @@ func TestPRPCCall(t *testing.T) {
 	}
 }
 
+// The exit codes are those of the other commands.
+func TestPRPCExitCodes(t *testing.T) {
+	url := servePRPC(t)
+	for code, args := range map[int][]string{
+		exitOK:      {url, "ping"},
+		exitFailed:  {url, "nope"},
+		exitUsage:   {url, "ping", "hello"},
+		exitLost:    {"ws://127.0.0.1:1/", "ping"},
+		exitTimeout: {"--timeout", "10ms", url, "util.sleep", "30"},
+	} {
+		_, err := command(t.Context(), "", append([]string{"prpc", "call"}, args...)...)
+		assert.Equal(t, code, exitCode(err), "%v", err)
+	}
+}
+
 func TestPRPCServeRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
 		"there is only test": {"--handler", "x"},

@@ -99,9 +99,7 @@ func TestByteStreamConn(t *testing.T) {
 		if serverCloses {
 			one, other = s, c
 		}
-		start := time.Now()
 		require.NoError(t, one.Close())
-		assert.Less(t, time.Since(start), 900*time.Millisecond, "the close waited for its time limit")
 		<-other.Done()
 		var closed *prpc.CloseError
 		require.ErrorAs(t, other.Err(), &closed)

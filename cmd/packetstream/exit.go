@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/rpc/prpc"
 )
 
 // Exit codes. exitHelp is what the help says of them.
@@ -119,7 +120,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
-	case errors.Is(err, errFailed), errors.As(err, new(*outputError)):
+	case errors.Is(err, errFailed), errors.As(err, new(*outputError)), errors.As(err, new(*prpc.RemoteError)):
 		return exitFailed
 	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded):
 		return exitTimeout

@@ -57,7 +57,6 @@ func newRootCommand() *cobra.Command {
 		newCallCommand(),
 		newServeCommand(),
 		newCheckCommand(),
-		newPRPCCommand(),
 		newDemoCommand(),
 		newMushroomCommand(),
 		newEventstreamCommand(),

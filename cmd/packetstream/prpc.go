@@ -1,15 +1,12 @@
 package main
 
 import (
-	"errors"
-	"io"
-	"os"
-	"os/exec"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/packetstream/packetstream/internal/prpcjson"
 	"github.com/packetstream/packetstream/rpc/prpc"
-	"github.com/spf13/cobra"
 )
 
 func newPRPCCommand() *cobra.Command {
@@ -29,24 +26,24 @@ keys are not all text {"$map": [[1, "one"]]}.`,
 }
 
 // jsonFlag reads the value of a flag, nil if it was not given.
-func jsonFlag(name, text string) (any, error) {
+func jsonFlag(cmd *cobra.Command, name, text string) (any, error) {
 	if text == "" {
 		return nil, nil
 	}
 	v, err := prpcjson.Parse([]byte(text))
 	if err != nil {
-		return nil, usagef("--%s: %v", name, err)
+		return nil, usagef(cmd, "--%s: %w", name, err)
 	}
 	return v, nil
 }
 
 // jsonArgs reads positional arguments.
-func jsonArgs(texts []string) ([]any, error) {
+func jsonArgs(cmd *cobra.Command, texts []string) ([]any, error) {
 	args := make([]any, len(texts))
 	for i, text := range texts {
 		v, err := prpcjson.Parse([]byte(text))
 		if err != nil {
-			return nil, usagef("argument %d, %s: %v (text is quoted: '\"text\"')", i+1, text, err)
+			return nil, usagef(cmd, "argument %d, %s: %w (text is quoted: '\"text\"')", i+1, text, err)
 		}
 		args[i] = v
 	}
@@ -54,46 +51,18 @@ func jsonArgs(texts []string) ([]any, error) {
 }
 
 // jsonKeywords reads NAME=JSON pairs.
-func jsonKeywords(pairs []string) (prpc.Keywords, error) {
+func jsonKeywords(cmd *cobra.Command, pairs []string) (prpc.Keywords, error) {
 	keywords := prpc.Keywords{}
 	for _, pair := range pairs {
 		name, text, ok := strings.Cut(pair, "=")
 		if !ok || name == "" {
-			return nil, usagef("--keyword %s: not NAME=JSON", pair)
+			return nil, usagef(cmd, "--keyword %s: not NAME=JSON", pair)
 		}
 		v, err := prpcjson.Parse([]byte(text))
 		if err != nil {
-			return nil, usagef("--keyword %s: %v", name, err)
+			return nil, usagef(cmd, "--keyword %s: %w", name, err)
 		}
 		keywords[name] = v
 	}
 	return keywords, nil
-}
-
-// pipes joins two one-way files to a byte stream.
-type pipes struct {
-	io.ReadCloser
-	out io.WriteCloser
-}
-
-func (p pipes) Write(b []byte) (int, error) { return p.out.Write(b) }
-
-func (p pipes) Close() error { return errors.Join(p.out.Close(), p.ReadCloser.Close()) }
-
-// startPeer starts a command whose standard input and output are the connection.
-func startPeer(argv []string) (*exec.Cmd, prpc.Carrier, error) {
-	child := exec.Command(argv[0], argv[1:]...)
-	child.Stderr = os.Stderr
-	in, err := child.StdinPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	out, err := child.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := child.Start(); err != nil {
-		return nil, nil, err
-	}
-	return child, prpc.NewByteStream(pipes{out, in}, 0), nil
 }

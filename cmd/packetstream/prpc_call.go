@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
-	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/prpcjson"
 	"github.com/packetstream/packetstream/rpc/prpc"
-	"github.com/spf13/cobra"
 )
+
+// maxInputLine is the longest line of standard input, in bytes: the JSON of a message of the default limit is not
+// longer, but for one that is all control characters.
+const maxInputLine = 16 << 20
 
 // prpcCall is one run of the command.
 type prpcCall struct {
@@ -41,7 +45,9 @@ With --type istream, what the method sends is printed before the result. With os
 line of standard input is sent as a message. With bistream, each line is sent and one
 reply is awaited and printed, until input ends or the method closes the stream.
 
-Why a call fails is said on standard error; the exit codes are those of packetstream.`,
+Why a call fails is said on standard error.
+
+` + exitHelp,
 		Example: `  packetstream prpc call ws://localhost:8080/ echo.args 1 '"two"' '{"$bin": "33"}'
   packetstream prpc call --type istream -k count=3 ws://localhost:8080/ streams.emit
   packetstream prpc call ping -- packetstream prpc serve --stdio --handler test`,
@@ -52,7 +58,7 @@ Why a call fails is said on standard error; the exit codes are those of packetst
 			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
 				args, peer = args[:dash], args[dash:]
 			}
-			return c.run(cmd.Context(), args, peer)
+			return c.run(cmd, args, peer)
 		},
 	}
 	flags := cmd.Flags()
@@ -61,7 +67,7 @@ Why a call fails is said on standard error; the exit codes are those of packetst
 	flags.StringVar(&c.data, "data", "", "user data of the handshake, in JSON")
 	flags.DurationVar(&c.timeout, "timeout", 0, "time limit of the whole call, such as 5s; 0 means none")
 	flags.BoolVar(&c.json, "json", false, `print objects: {"message": …} and {"result": …}`)
-	flags.BoolVar(&c.dryRun, "dry-run", false, "print the command that would be started, and start nothing")
+	flags.BoolVar(&c.dryRun, "dry-run", false, "print what would be started or connected to, and do nothing")
 	return cmd
 }
 
@@ -69,16 +75,16 @@ var callTypes = map[string]prpc.CallType{
 	"unary": prpc.Unary, "istream": prpc.IStream, "ostream": prpc.OStream, "bistream": prpc.BiStream,
 }
 
-func (c *prpcCall) run(ctx context.Context, args, peer []string) error {
+func (c *prpcCall) run(cmd *cobra.Command, args, peer []string) error {
 	kind, ok := callTypes[c.kind]
 	if !ok {
-		return usagef("--type %s: not unary, istream, ostream or bistream", c.kind)
+		return usagef(cmd, "--type %s: not unary, istream, ostream or bistream", c.kind)
 	}
-	data, err := jsonFlag("data", c.data)
+	data, err := jsonFlag(cmd, "data", c.data)
 	if err != nil {
 		return err
 	}
-	keywords, err := jsonKeywords(c.keywords)
+	keywords, err := jsonKeywords(cmd, c.keywords)
 	if err != nil {
 		return err
 	}
@@ -87,48 +93,51 @@ func (c *prpcCall) run(ctx context.Context, args, peer []string) error {
 		url, args = args[0], args[1:]
 	}
 	if len(args) == 0 {
-		return usagef("no METHOD given")
+		return usagef(cmd, "no METHOD given")
 	}
-	values, err := jsonArgs(args[1:])
+	values, err := jsonArgs(cmd, args[1:])
 	if err != nil {
 		return err
+	}
+	if c.timeout < 0 {
+		return usagef(cmd, "--timeout is a time from 0 up, not %v", c.timeout)
 	}
 	if c.dryRun {
-		_, err := fmt.Fprintln(c.out, strings.Join(peer, " "))
-		return err
+		if len(peer) == 0 {
+			_, err = fmt.Fprintln(c.out, "would connect to", url)
+			return err
+		}
+		return printPlan(c.out, endpoint.Exec{Args: peer})
 	}
-	if c.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		defer cancel()
-	}
-	conn, child, err := connectPRPC(ctx, url, peer, &prpc.Options{Data: data})
-	if err != nil {
-		return err
-	}
-	err = c.call(ctx, conn, kind, args[0], append(values, keywords))
-	_ = conn.Close()
-	if child != nil {
-		err = errors.Join(err, child.Wait())
-	}
-	return err
+	ctx, stop := untilInterrupted(cmd.Context())
+	defer stop()
+	ctx, cancel := withTimeout(ctx, c.timeout)
+	defer cancel()
+	return c.converse(ctx, url, peer, &prpc.Options{Data: data}, func(conn *prpc.Conn) error {
+		return c.call(ctx, conn, kind, args[0], append(values, keywords))
+	})
 }
 
-// connectPRPC connects to a URL or to a command.
-func connectPRPC(ctx context.Context, url string, peer []string, options *prpc.Options) (*prpc.Conn, *exec.Cmd, error) {
+// converse connects to a URL or to a command, does work on the connection and closes it. ctx bounds all of it.
+func (c *prpcCall) converse(ctx context.Context, url string, peer []string, options *prpc.Options, work func(*prpc.Conn) error) error {
 	if len(peer) == 0 {
 		conn, err := prpc.Dial(ctx, url, options)
-		return conn, nil, err
+		if err == nil {
+			err = work(conn)
+			_ = conn.Close()
+		}
+		return because(ctx, err)
 	}
-	child, carrier, err := startPeer(peer)
+	child, carrier, err := startPRPCChild(peer)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	conn, err := prpc.Connect(ctx, carrier, options)
-	if err != nil {
-		return nil, nil, errors.Join(err, child.Wait())
+	if err == nil {
+		err = work(conn)
+		_ = conn.Close()
 	}
-	return conn, child, nil
+	return outcome(because(ctx, err), child.wait(ctx))
 }
 
 // call makes the call and prints what comes back.
@@ -169,14 +178,20 @@ func (c *prpcCall) receiveAll(ctx context.Context, stream *prpc.Stream) error {
 // sendLines sends the lines of the input, and prints one reply for each if the
 // stream has any. A stream that the method closed is no error here: the result tells.
 func (c *prpcCall) sendLines(ctx context.Context, call *prpc.Call) error {
-	lines := bufio.NewScanner(c.in)
-	lines.Buffer(nil, 64<<20)
-	for lines.Scan() {
-		message, err := prpcjson.Parse(lines.Bytes())
-		if err != nil {
-			return err
+	lines := make(chan inputLine)
+	go readLines(ctx, c.in, lines) // left behind only where the input does not end, and the process does
+	for {
+		var line inputLine
+		more := false
+		select {
+		case line, more = <-lines:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		if err := call.Stream().Send(ctx, message); err != nil {
+		if !more || line.err != nil {
+			return line.err
+		}
+		if err := call.Stream().Send(ctx, line.message); err != nil {
 			return ended(err)
 		}
 		if call.Type() == prpc.OStream {
@@ -190,7 +205,35 @@ func (c *prpcCall) sendLines(ctx context.Context, call *prpc.Call) error {
 			return err
 		}
 	}
-	return lines.Err()
+}
+
+// inputLine is a line of the input, or what is wrong with it.
+type inputLine struct {
+	message any
+	err     error
+}
+
+// readLines reads the input to its end, or until ctx ends.
+func readLines(ctx context.Context, in io.Reader, lines chan<- inputLine) {
+	defer close(lines)
+	scanner := bufio.NewScanner(in)
+	scanner.Buffer(nil, maxInputLine)
+	for more := true; more; {
+		var line inputLine
+		if more = scanner.Scan(); more {
+			line.message, line.err = prpcjson.Parse(scanner.Bytes())
+		} else if line.err = scanner.Err(); line.err == nil {
+			return
+		}
+		if line.err != nil {
+			line.err = &usageError{"packetstream prpc call", fmt.Errorf("standard input: %w", line.err)}
+		}
+		select {
+		case lines <- line:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // ended forgives the ends of a stream that the method chose.

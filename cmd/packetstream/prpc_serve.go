@@ -9,9 +9,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/packetstream/packetstream/internal/prpctest"
 	"github.com/packetstream/packetstream/rpc/prpc"
-	"github.com/spf13/cobra"
 )
 
 // prpcServe is one run of the command.
@@ -36,7 +37,11 @@ func newPRPCServeCommand() *cobra.Command {
 connections are accepted. With --stdio, serve one connection on standard input and
 output instead, until it ends.
 
-The handler "test" offers the services of the pRpc interop kit: ping, echo, streams, util.`,
+The handler "test" offers the services of the pRpc interop kit: ping, echo, streams, util.
+
+SIGTERM and SIGINT close the connections.
+
+` + exitHelp,
 		Example: `  packetstream prpc serve --listen localhost:8080 --handler test
   packetstream prpc serve --stdio --handler test`,
 		Args: noArgs,
@@ -44,7 +49,7 @@ The handler "test" offers the services of the pRpc interop kit: ping, echo, stre
 			s.out = cmd.OutOrStdout()
 			ctx, stop := untilInterrupted(cmd.Context())
 			defer stop()
-			return s.run(ctx)
+			return s.run(ctx, cmd)
 		},
 	}
 	flags := cmd.Flags()
@@ -59,11 +64,11 @@ The handler "test" offers the services of the pRpc interop kit: ping, echo, stre
 	return cmd
 }
 
-func (s *prpcServe) run(ctx context.Context) error {
+func (s *prpcServe) run(ctx context.Context, cmd *cobra.Command) error {
 	if s.handler != "test" {
-		return usagef("--handler %s: there is only test", s.handler)
+		return usagef(cmd, "--handler %s: there is only test", s.handler)
 	}
-	data, err := jsonFlag("data", s.data)
+	data, err := jsonFlag(cmd, "data", s.data)
 	if err != nil {
 		return err
 	}
@@ -105,11 +110,14 @@ func (s *prpcServe) serve(ctx context.Context, options *prpc.Options) error {
 
 // serveStdio serves the one connection on standard input and output.
 func serveStdio(ctx context.Context, options *prpc.Options) error {
-	stream, err := stdio()
+	stream, err := stdioPipes()
 	if err != nil {
 		return err
 	}
 	conn, err := prpc.Accept(ctx, prpc.NewByteStream(stream, 0), options)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

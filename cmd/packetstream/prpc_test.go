@@ -7,24 +7,16 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 
+	"github.com/creack/pty"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 )
 
-// When it is started by TestPRPCSubprocess, the test is the command.
-func TestMain(m *testing.M) {
-	if os.Getenv("PACKETSTREAM_TEST_COMMAND") != "" {
-		os.Exit(run(context.Background(), os.Args[1:]))
-	}
-	goleak.VerifyTestMain(m)
-}
-
-// command runs the command line and returns what it printed.
-func command(ctx context.Context, in string, args ...string) (string, error) {
+// prpcCommand runs a command line in this process and returns what it printed.
+func prpcCommand(ctx context.Context, in string, args ...string) (string, error) {
 	var out bytes.Buffer
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -74,7 +66,7 @@ func TestPRPCCall(t *testing.T) {
 		"timeout that is met": {"", []string{"--timeout", "1m", url, "ping"}, `"pong"` + "\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := command(t.Context(), row.in, append([]string{"prpc", "call"}, row.args...)...)
+			got, err := prpcCommand(t.Context(), row.in, append([]string{"prpc", "call"}, row.args...)...)
 			require.NoError(t, err)
 			assert.True(t, strings.HasPrefix(got, row.want), got)
 		})
@@ -93,14 +85,15 @@ func TestPRPCCall(t *testing.T) {
 		"bad type":       {"", []string{"--type", "x", url, "ping"}, "not unary, istream"},
 		"no method":      {"", []string{url}, "no METHOD given"},
 		"no server":      {"", []string{"ws://127.0.0.1:1/", "ping"}, "refused"},
-		"timeout":        {"", []string{"--timeout", "10ms", url, "util.sleep", "30"}, "deadline exceeded"},
+		"timeout":        {"", []string{"--timeout", "10ms", url, "util.sleep", "30"}, "time was up after 10ms"},
+		"bad timeout":    {"", []string{"--timeout", "-1s", url, "ping"}, "from 0 up"},
 		"bad input":      {"x\n", []string{"--type", "ostream", url, "streams.count"}, "bad JSON"},
 		"failing stream": {"", []string{"--type", "istream", url, "util.fail", `"OSError"`, `"away"`}, "away (OSError)"},
 		"no command":     {"", []string{"ping", "--", "/no/such/command"}, "no such file"},
 		"wrong command":  {"", []string{"ping", "--", "true"}, "connection closed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := command(t.Context(), row.in, append([]string{"prpc", "call"}, row.args...)...)
+			_, err := prpcCommand(t.Context(), row.in, append([]string{"prpc", "call"}, row.args...)...)
 			require.ErrorContains(t, err, row.want)
 		})
 	}
@@ -116,7 +109,7 @@ func TestPRPCExitCodes(t *testing.T) {
 		exitLost:    {"ws://127.0.0.1:1/", "ping"},
 		exitTimeout: {"--timeout", "10ms", url, "util.sleep", "30"},
 	} {
-		_, err := command(t.Context(), "", append([]string{"prpc", "call"}, args...)...)
+		_, err := prpcCommand(t.Context(), "", append([]string{"prpc", "call"}, args...)...)
 		assert.Equal(t, code, exitCode(err), "%v", err)
 	}
 }
@@ -127,23 +120,90 @@ func TestPRPCServeRefuses(t *testing.T) {
 		"--data: bad JSON":   {"--data", "x"},
 		"listen tcp":         {"--listen", "nowhere:-1"},
 	} {
-		_, err := command(t.Context(), "", append([]string{"prpc", "serve"}, args...)...)
+		_, err := prpcCommand(t.Context(), "", append([]string{"prpc", "serve"}, args...)...)
 		require.ErrorContains(t, err, want)
 	}
 }
 
-// Over the pipes of a subprocess.
+// Over the pipes of a subprocess, all of them processes.
 func TestPRPCSubprocess(t *testing.T) {
-	t.Setenv("PACKETSTREAM_TEST_COMMAND", "1")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	server := []string{os.Args[0], "prpc", "serve", "--stdio", "--handler", "test"}
-	got, err := command(ctx, "", append([]string{"prpc", "call", "echo.args", "1", "--"}, server...)...)
+	server := []string{self(t), "prpc", "serve", "--stdio", "--handler", "test"}
+	call := func(peer []string, args ...string) ran {
+		t.Helper()
+		return packetstream(t, append(append([]string{"prpc", "call"}, args...), append([]string{"--"}, peer...)...)...)
+	}
+	assert.Equal(t, ran{exitOK, "[1]\n", ""}, call(server, "echo.args", "1"))
+	assert.Equal(t, ran{exitOK, "0\n1\n2\n", ""}, call(server, "--type", "istream", "-k", "count=2", "streams.emit"))
+
+	got := call(server, "nope")
+	assert.Equal(t, exitFailed, got.code)
+	assert.Contains(t, got.stderr, "method 'nope' is not found")
+
+	got = call(server, "--timeout", "100ms", "util.sleep", "30")
+	assert.Equal(t, exitTimeout, got.code)
+	assert.Contains(t, got.stderr, "time was up after 100ms")
+
+	// A command that neither speaks nor ends is killed, with what it started.
+	got = call([]string{"sh", "-c", "sleep 1000; true"}, "--timeout", "100ms", "ping")
+	assert.Equal(t, exitTimeout, got.code)
+	got = call([]string{"sh", "-c", "exit 7"}, "ping")
+	assert.Equal(t, exitLost, got.code)
+	assert.Contains(t, got.stderr, "connection closed")
+
+	// A result that came counts, but a server that fails after it is told of.
+	got = call([]string{"sh", "-c", `"$0" "$@"; exit 7`, server[0], "prpc", "serve", "--stdio"}, "ping")
+	assert.Equal(t, exitLost, got.code)
+	assert.Equal(t, "\"pong\"\n", got.stdout)
+	assert.Contains(t, got.stderr, "exit status 7")
+}
+
+func TestPRPCDryRun(t *testing.T) {
+	got, err := prpcCommand(t.Context(), "", "prpc", "call", "--dry-run", "ping", "--", "server", "a b")
 	require.NoError(t, err)
-	assert.Equal(t, "[1]\n", got)
-	_, err = command(ctx, "", append([]string{"prpc", "call", "nope", "--"}, server...)...)
-	require.ErrorContains(t, err, "not found")
-	got, err = command(ctx, "", append([]string{"prpc", "call", "--dry-run", "ping", "--"}, server...)...)
+	assert.Equal(t, "would start exec:server 'a b'\n", got)
+	got, err = prpcCommand(t.Context(), "", "prpc", "call", "--dry-run", "ws://nowhere.example/", "ping")
 	require.NoError(t, err)
-	assert.Equal(t, strings.Join(server, " ")+"\n", got)
+	assert.Equal(t, "would connect to ws://nowhere.example/\n", got)
+}
+
+// Input that does not come holds up neither the time limit nor an interrupt.
+func TestPRPCInputThatDoesNotCome(t *testing.T) {
+	url := servePRPC(t)
+	in, out, err := os.Pipe()
+	require.NoError(t, err)
+	defer func() { _, _ = in.Close(), out.Close() }()
+	cmd := command(t, "prpc", "call", "--type", "ostream", "--timeout", "100ms", url, "streams.count")
+	cmd.Stdin = in
+	assert.Equal(t, exitTimeout, runs(t, cmd).code)
+}
+
+// The server ends in good order with a signal, and is not for terminals.
+func TestPRPCServeEnds(t *testing.T) {
+	for _, args := range [][]string{{"--listen", "127.0.0.1:0"}, {"--stdio"}} {
+		cmd := command(t, append([]string{"prpc", "serve"}, args...)...)
+		in, err := cmd.StdinPipe()
+		require.NoError(t, err)
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		if len(args) == 1 {
+			// A handshake, and its answer: the server is up.
+			_, err = in.Write([]byte("\x00\x00\x00\x07\x93\x01\x01\x93\x01\xc0\xc0"))
+			require.NoError(t, err)
+		}
+		_, err = out.Read(make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		_, _ = io.Copy(io.Discard, out)
+		assert.Equal(t, 0, exitStatus(t, cmd.Wait()), "%v", args)
+	}
+
+	terminal, other, err := pty.Open()
+	require.NoError(t, err)
+	defer func() { _, _ = terminal.Close(), other.Close() }()
+	cmd := command(t, "prpc", "serve", "--stdio")
+	cmd.Stdin = other
+	got := runs(t, cmd)
+	assert.Equal(t, exitUsage, got.code)
+	assert.Contains(t, got.stderr, "it is a terminal")
 }

@@ -2,6 +2,8 @@ package prpc_test
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"net/http"
 	"runtime"
 
@@ -33,3 +35,9 @@ func bareEcho() http.Handler {
 
 // goexit ends its goroutine, as t.FailNow does.
 func goexit() { runtime.Goexit() }
+
+// acceptKey is the answer to a handshake's key, RFC 6455, section 4.2.2.
+func acceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}

@@ -1,7 +1,9 @@
 package prpc
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -136,4 +138,13 @@ func TryStreamState(from, to StreamState) (StreamState, bool) {
 	m := machine[StreamState]{from}
 	ok := m.to(to)
 	return m.now, ok
+}
+
+// AcceptWebSocket and DialWebSocket make the carriers of Server and Dial.
+func AcceptWebSocket(w http.ResponseWriter, r *http.Request, limit int) (Carrier, error) {
+	return acceptWebSocket(w, r, &WebSocketOptions{}, limit)
+}
+
+func DialWebSocket(ctx context.Context, url string, limit int) (Carrier, error) {
+	return dialWebSocket(ctx, url, &WebSocketOptions{PingAfter: -1}, limit)
 }

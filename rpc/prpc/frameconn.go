@@ -1,63 +1,194 @@
 package prpc
 
 import (
+	"bufio"
+	"crypto/rand"
+	"io"
+	"math"
 	"net"
 	"sync"
 	"syscall"
 )
 
-// batchConn holds back what is written between hold and release, so that many WebSocket
-// frames leave in one write. Its users write one at a time; hold and release
-// come from one goroutine.
-type batchConn struct {
-	net.Conn
-	raw syscall.RawConn // nil if there is no socket
+// frameConn is the connection below a WebSocket, which the library took over with the
+// handshake. It lets nearly all messages pass by the library, whose work for one costs more than
+// the rest of a call: those that are one binary frame are read by receive and written
+// by send. All other frames are the library's: control frames and the close handshake,
+// messages in pieces, compressed, of text, too large or malformed.
+//
+// The library is given one frame at a time to read, so that it never holds bytes of the
+// next one. What it writes is always a whole frame.
+type frameConn struct {
+	io.Closer
+	out    io.Writer
+	raw    syscall.RawConn // nil if there is no plain socket
+	server bool            // we are the server: only what is read is masked
 
-	// mu guards held and pending. Nothing is written under it.
+	// reading holds a token while nobody reads: the receiver, through receive or the library, or
+	// the library's close. The token guards in and left.
+	reading chan struct{}
+	in      *bufio.Reader
+	left    uint64 // what the library has yet to read of a frame that it began
+
+	// keys are random bytes for masks, of which used are spent. They are send's and trySend's, which
+	// are called one at a time.
+	keys [256]byte
+	used int
+
+	// mu guards what follows. Nothing is written under it.
 	mu      sync.Mutex
-	held    bool
-	pending []byte
+	held    bool   // what is written is kept for the next flush
+	pending []byte // what was kept
+	control int    // how many bytes of it are the library's
 }
 
-func newBatchConn(conn net.Conn) *batchConn {
-	c := &batchConn{Conn: conn}
-	if sc, ok := conn.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn() // without one, nothing is written without waiting
+// newFrameConn returns the connection for an upgraded one, with in the bytes that were read
+// ahead of it, then its own. It owns rwc. conn is what is below, nil if that is not known.
+func newFrameConn(rwc io.ReadWriteCloser, in io.Reader, conn net.Conn, server bool) *frameConn {
+	c := &frameConn{
+		Closer: rwc, out: rwc, server: server,
+		reading: make(chan struct{}, 1),
+		in:      bufio.NewReaderSize(in, readBuffer),
+	}
+	c.used = len(c.keys)
+	c.reading <- struct{}{}
+	// Other types may do more with what is written than pass it on.
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		c.raw, _ = conn.SyscallConn() // without one, nothing is written without waiting
+	case *net.UnixConn:
+		c.raw, _ = conn.SyscallConn()
 	}
 	return c
 }
 
-// Write writes at once, or keeps a copy while writes are held.
-func (c *batchConn) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	if c.held {
-		c.pending = append(c.pending, p...)
-		c.mu.Unlock()
-		return len(p), nil
+// receive waits for a frame, and returns its payload if it is a whole message of at most limit bytes
+// with nothing special to it. Any other frame it leaves to the library, and returns nil.
+func (c *frameConn) receive(limit int) ([]byte, error) {
+	<-c.reading
+	defer func() { c.reading <- struct{}{} }()
+	if c.left > 0 {
+		return nil, nil
 	}
+	h, err := peekFrame(c.in)
+	if err != nil {
+		return nil, noEOF(err)
+	}
+	if h.first != frameWholeBinary || h.masked != c.server || h.length > uint64(limit) {
+		return nil, nil
+	}
+	_, _ = c.in.Discard(h.size) // it is buffered
+	message := make([]byte, h.length)
+	if _, err := io.ReadFull(c.in, message); err != nil {
+		return nil, noEOF(err)
+	}
+	if h.masked {
+		maskPayload(message, h.key)
+	}
+	return message, nil
+}
+
+// Read is the library's. It does not go beyond the end of a frame. The end of the stream is always
+// unexpected, since a close frame comes first; the library would take it for the end of a
+// compressed message.
+func (c *frameConn) Read(p []byte) (int, error) {
+	<-c.reading
+	defer func() { c.reading <- struct{}{} }()
+	if c.left == 0 {
+		h, err := peekFrame(c.in)
+		if err != nil {
+			return 0, noEOF(err)
+		}
+		c.left = uint64(h.size)
+		if h.length <= math.MaxInt64 { // the library refuses what is longer when it has the header
+			c.left += h.length
+		}
+	}
+	n, err := c.in.Read(p[:min(uint64(len(p)), c.left)])
+	c.left -= uint64(n)
+	return n, noEOF(err)
+}
+
+// Write is the library's. It writes at once, or keeps a copy while writes are held.
+func (c *frameConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	if !c.held {
+		c.mu.Unlock()
+		return c.out.Write(p)
+	}
+	defer c.mu.Unlock()
+	if c.control > controlBytes {
+		return 0, ErrSendOverflow
+	}
+	c.pending = append(c.pending, p...)
+	c.control += len(p)
+	return len(p), nil
+}
+
+// send writes messages, as frames that leave together.
+func (c *frameConn) send(messages [][]byte) error {
+	c.hold()
+	for len(messages) > 0 {
+		c.mu.Lock()
+		for len(messages) > 0 && len(c.pending) < keptBuffer {
+			c.pending = appendFrame(c.pending, messages[0], c.key())
+			messages = messages[1:]
+		}
+		c.mu.Unlock()
+		if len(messages) > 0 {
+			if err := c.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return c.release()
+}
+
+// trySend writes a message as far as the socket takes it at once. If it reports false, there
+// is more, and writes stay held until the next release.
+func (c *frameConn) trySend(message []byte) bool {
+	c.mu.Lock()
+	c.held = true
+	c.pending = appendFrame(c.pending, message, c.key())
 	c.mu.Unlock()
-	return c.Conn.Write(p)
+	return c.tryRelease()
+}
+
+// key returns the key for the next mask, nil on a server. RFC 6455, section 10.3 asks for one that cannot be
+// foretold.
+func (c *frameConn) key() *[4]byte {
+	if c.server {
+		return nil
+	}
+	if c.used == len(c.keys) {
+		_, _ = rand.Read(c.keys[:]) // it never fails
+		c.used = 0
+	}
+	key := (*[4]byte)(c.keys[c.used:])
+	c.used += len(key)
+	return key
 }
 
 // hold begins to keep what is written.
-func (c *batchConn) hold() {
+func (c *frameConn) hold() {
 	c.mu.Lock()
 	c.held = true
 	c.mu.Unlock()
 }
 
 // flush writes what was kept. Writes stay held.
-func (c *batchConn) flush() error {
+func (c *frameConn) flush() error {
 	var spare []byte
 	for {
 		c.mu.Lock()
 		out := c.pending
 		c.pending = spare[:0]
+		c.control = 0
 		c.mu.Unlock()
 		if len(out) == 0 {
 			return nil
 		}
-		if _, err := c.Conn.Write(out); err != nil {
+		if _, err := c.out.Write(out); err != nil {
 			return err
 		}
 		spare = out
@@ -67,15 +198,8 @@ func (c *batchConn) flush() error {
 	}
 }
 
-// size returns the number of bytes kept.
-func (c *batchConn) size() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.pending)
-}
-
 // release writes what was kept and ends the hold.
-func (c *batchConn) release() error {
+func (c *frameConn) release() error {
 	for {
 		if err := c.flush(); err != nil {
 			return err
@@ -91,9 +215,9 @@ func (c *batchConn) release() error {
 	}
 }
 
-// tryRelease is a release that writes only what the socket takes at once. If it reports
-// false, there is more, and writes stay held until the next release.
-func (c *batchConn) tryRelease() bool {
+// tryRelease is a release that writes only what the socket takes at once, and reports whether
+// that was everything.
+func (c *frameConn) tryRelease() bool {
 	c.mu.Lock()
 	out := c.pending
 	c.pending = nil
@@ -104,6 +228,7 @@ func (c *batchConn) tryRelease() bool {
 	if n == len(out) && len(c.pending) == 0 {
 		c.pending = out[:0]
 		c.held = false
+		c.control = 0
 		return true
 	}
 	c.pending = append(out[:copy(out, out[n:])], c.pending...)

@@ -74,6 +74,12 @@ const (
 	// aloneBytes is the size up to which a message may be written by the goroutine it
 	// comes from: what a socket's buffer takes at once.
 	aloneBytes = 4 << 10
+	// readBuffer is the size of a WebSocket's read buffer, in bytes: what one read takes when messages come
+	// many at a time.
+	readBuffer = 16 << 10
+	// controlBytes is how many bytes of control frames may wait behind a write that the peer does not
+	// take, such as answers to its pings; beyond, the connection ends. One has at most 131 bytes.
+	controlBytes = 64 << 10
 	// keptBuffer is the largest buffer kept for the next message, in bytes;
 	// nearly all messages are smaller.
 	keptBuffer = 64 << 10

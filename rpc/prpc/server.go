@@ -1,13 +1,10 @@
 package prpc
 
 import (
-	"bufio"
 	"context"
 	"net"
 	"net/http"
 	"sync"
-
-	"github.com/coder/websocket"
 )
 
 // Server accepts connections over WebSockets. It is an http.Handler that takes
@@ -47,19 +44,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.serving.Done()
-	hijack := &hijackWriter{ResponseWriter: w}
-	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
-		Subprotocols:    []string{Subprotocol},
-		OriginPatterns:  options.WebSocket.OriginPatterns,
-		CompressionMode: websocket.CompressionNoContextTakeover,
-	})
+	carrier, err := acceptWebSocket(w, r, &options.WebSocket, options.Limits.MessageBytes)
 	if err != nil {
 		return // it answered the request
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	conn, err := Accept(ctx, newWSCarrier(ws, hijack.batch, options.Limits.MessageBytes).carrier(), &options)
+	conn, err := Accept(ctx, carrier, &options)
 	if err != nil {
 		return // the client was told by the close code
 	}
@@ -140,22 +132,4 @@ func (s *Server) remove(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-}
-
-// hijackWriter puts a batchConn between the WebSocket and the connection it takes
-// over, so that frames can leave together.
-type hijackWriter struct {
-	http.ResponseWriter
-	batch *batchConn
-}
-
-// Hijack implements http.Hijacker.
-func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	w.batch = newBatchConn(conn)
-	rw.Writer.Reset(w.batch)
-	return w.batch, rw, nil
 }

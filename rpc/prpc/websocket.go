@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -18,8 +17,7 @@ import (
 // WebSocketOptions are the settings of the WebSocket carrier. The zero value is what the
 // original does.
 type WebSocketOptions struct {
-	// HTTPClient opens a client's connection; nil means http.DefaultClient. If its Transport is
-	// not an *http.Transport, messages are written one by one instead of in batches.
+	// HTTPClient opens a client's connection; nil means http.DefaultClient.
 	HTTPClient *http.Client
 	// Header is added to a client's upgrade request.
 	Header http.Header
@@ -36,9 +34,11 @@ type WebSocketOptions struct {
 
 // wsCarrier carries messages over a WebSocket, one binary message each.
 type wsCarrier struct {
-	ws    *websocket.Conn
-	batch *batchConn   // nil if the connection below is out of reach
-	heard atomic.Int64 // when the last message came, in Unix nanoseconds
+	ws         *websocket.Conn
+	frames     *frameConn
+	limit      int
+	compressed bool         // messages may be, both ways, so that the library writes them
+	heard      atomic.Int64 // when the last message came, in Unix nanoseconds
 
 	scratch bytes.Buffer // the receiver's
 	closing sync.Once
@@ -49,9 +49,17 @@ type wsCarrier struct {
 
 // dialWebSocket opens a client's WebSocket.
 func dialWebSocket(ctx context.Context, url string, o *WebSocketOptions, limit int) (Carrier, error) {
-	client, got := batchingClient(o.HTTPClient)
+	var client http.Client
+	if o.HTTPClient != nil {
+		client = *o.HTTPClient
+	}
+	tap := &upgradeTap{transport: client.Transport}
+	if tap.transport == nil {
+		tap.transport = http.DefaultTransport
+	}
+	client.Transport = tap
 	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-		HTTPClient:   client,
+		HTTPClient:   &client,
 		HTTPHeader:   o.Header,
 		Subprotocols: []string{Subprotocol},
 	})
@@ -61,56 +69,35 @@ func dialWebSocket(ctx context.Context, url string, o *WebSocketOptions, limit i
 		}
 		return nil, fmt.Errorf("prpc: dial %s: %w", url, err)
 	}
-	c := newWSCarrier(ws, got(), limit)
+	c := newWSCarrier(ws, tap.upgraded, limit)
 	c.keepAlive(o.PingAfter, o.PingTimeout)
 	return c.carrier(), nil
 }
 
-// batchingClient returns a client that dials like the one given and a function that
-// returns the connection it dialled last.
-func batchingClient(client *http.Client) (*http.Client, func() *batchConn) {
-	if client == nil {
-		client = http.DefaultClient
+// acceptWebSocket opens a server's WebSocket. If there is an error, the request was answered.
+func acceptWebSocket(w http.ResponseWriter, r *http.Request, o *WebSocketOptions, limit int) (Carrier, error) {
+	hijack := &hijackWriter{ResponseWriter: w}
+	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
+		Subprotocols:    []string{Subprotocol},
+		OriginPatterns:  o.OriginPatterns,
+		CompressionMode: websocket.CompressionNoContextTakeover,
+	})
+	if err != nil {
+		return nil, err
 	}
-	rt := client.Transport
-	if rt == nil {
-		rt = http.DefaultTransport
-	}
-	transport, ok := rt.(*http.Transport)
-	if !ok || transport.DialTLSContext != nil {
-		return client, func() *batchConn { return nil }
-	}
-	// The copy is used for one connection, which the WebSocket takes over. Idle ones
-	// cannot be left behind by it.
-	transport = transport.Clone()
-	transport.DisableKeepAlives = true
-	dial := transport.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	var last atomic.Pointer[batchConn]
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		batch := newBatchConn(conn)
-		last.Store(batch)
-		return batch, nil
-	}
-	copied := *client
-	copied.Transport = transport
-	return &copied, last.Load
+	c := newWSCarrier(ws, hijack.upgraded, limit)
+	c.compressed = w.Header().Get("Sec-WebSocket-Extensions") != ""
+	return c.carrier(), nil
 }
 
-func newWSCarrier(ws *websocket.Conn, batch *batchConn, limit int) *wsCarrier {
+func newWSCarrier(ws *websocket.Conn, frames *frameConn, limit int) *wsCarrier {
 	ws.SetReadLimit(int64(limit))
-	return &wsCarrier{ws: ws, batch: batch}
+	return &wsCarrier{ws: ws, frames: frames, limit: limit}
 }
 
 // carrier returns the carrier as a connection uses it: without trySend if it cannot do that.
 func (c *wsCarrier) carrier() Carrier {
-	if c.batch == nil {
+	if c.frames.raw == nil || c.compressed {
 		return struct{ Carrier }{c}
 	}
 	return c
@@ -118,19 +105,31 @@ func (c *wsCarrier) carrier() Carrier {
 
 // Receive implements Carrier.
 func (c *wsCarrier) Receive() ([]byte, error) {
-	kind, r, err := c.ws.Reader(context.Background())
+	message, err := c.frames.receive(c.limit)
+	if message == nil && err == nil {
+		message, err = c.receiveSpecial()
+	}
 	if err != nil {
 		return nil, wsError(err)
 	}
 	if c.stopPings != nil {
 		c.heard.Store(time.Now().UnixNano())
 	}
+	return message, nil
+}
+
+// receiveSpecial has the library read the next message, and what control frames come before it.
+func (c *wsCarrier) receiveSpecial() ([]byte, error) {
+	kind, r, err := c.ws.Reader(context.Background())
+	if err != nil {
+		return nil, err
+	}
 	if kind != websocket.MessageBinary {
 		return nil, ErrTextMessage
 	}
 	c.scratch.Reset()
 	if _, err = c.scratch.ReadFrom(r); err != nil {
-		return nil, wsError(err)
+		return nil, err
 	}
 	message := bytes.Clone(c.scratch.Bytes())
 	if c.scratch.Cap() > keptBuffer {
@@ -156,45 +155,26 @@ func wsError(err error) error {
 
 // Send implements Carrier.
 func (c *wsCarrier) Send(messages [][]byte) error {
-	if c.batch == nil {
-		return c.write(messages)
+	if !c.compressed {
+		return c.frames.send(messages)
 	}
-	c.batch.hold()
-	err := c.write(messages)
-	return errors.Join(err, c.batch.release())
-}
-
-// trySend implements trier. The frame is made in memory, and written as far as the socket takes it.
-func (c *wsCarrier) trySend(message []byte) bool {
-	c.batch.hold()
-	if err := c.ws.Write(context.Background(), websocket.MessageBinary, message); err != nil {
-		return false
-	}
-	return c.batch.tryRelease()
-}
-
-func (c *wsCarrier) write(messages [][]byte) error {
 	for _, message := range messages {
 		if err := c.ws.Write(context.Background(), websocket.MessageBinary, message); err != nil {
 			return err
-		}
-		if c.batch != nil && c.batch.size() > keptBuffer {
-			if err := c.batch.flush(); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
+// trySend implements trier.
+func (c *wsCarrier) trySend(message []byte) bool { return c.frames.trySend(message) }
+
 // Close implements Carrier. It waits for the peer's close frame, for a bounded time.
 func (c *wsCarrier) Close(code CloseCode) error {
 	var err error
 	c.closing.Do(func() {
-		if c.batch != nil {
-			timer := time.AfterFunc(closeTimeout, func() { _ = c.batch.Close() })
-			defer timer.Stop()
-		}
+		timer := time.AfterFunc(closeTimeout, func() { _ = c.frames.Close() })
+		defer timer.Stop()
 		err = c.ws.Close(websocket.StatusCode(code), "")
 		if c.stopPings != nil {
 			c.stopPings()

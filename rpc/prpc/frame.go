@@ -1,0 +1,96 @@
+package prpc
+
+import (
+	"bufio"
+	"encoding/binary"
+	"math"
+)
+
+// Frames of RFC 6455, section 5.2: two bytes, the length's other bytes, the mask's key, the payload.
+const (
+	frameWholeBinary = 0x82 // first byte: final, no extension, binary
+	frameMasked      = 0x80 // of the second byte
+	frameLength16    = 126
+	frameLength64    = 127
+	maxFrameHeader   = 14
+)
+
+// frameHeader is the header of a frame.
+type frameHeader struct {
+	first  byte // final, extension bits and opcode
+	masked bool
+	key    [4]byte
+	length uint64 // of the payload
+	size   int    // of the header itself
+}
+
+// peekFrame reads a header and leaves it to be read again.
+func peekFrame(in *bufio.Reader) (frameHeader, error) {
+	b, err := in.Peek(2)
+	if err != nil {
+		return frameHeader{}, err
+	}
+	h := frameHeader{first: b[0], masked: b[1]&frameMasked != 0, length: uint64(b[1] &^ frameMasked), size: 2}
+	extended := 0
+	switch h.length {
+	case frameLength16:
+		extended = 2
+	case frameLength64:
+		extended = 8
+	}
+	h.size += extended
+	if h.masked {
+		h.size += len(h.key)
+	}
+	if b, err = in.Peek(h.size); err != nil {
+		return frameHeader{}, err
+	}
+	switch extended {
+	case 2:
+		h.length = uint64(binary.BigEndian.Uint16(b[2:]))
+	case 8:
+		h.length = binary.BigEndian.Uint64(b[2:])
+	}
+	if h.masked {
+		h.key = [4]byte(b[h.size-len(h.key):])
+	}
+	return h, nil
+}
+
+// appendFrame appends a message as one binary frame, masked if there is a key.
+func appendFrame(b, message []byte, key *[4]byte) []byte {
+	var bit byte
+	if key != nil {
+		bit = frameMasked
+	}
+	b = append(b, frameWholeBinary)
+	switch n := len(message); {
+	case n < frameLength16:
+		b = append(b, bit|byte(n))
+	case n <= math.MaxUint16:
+		b = binary.BigEndian.AppendUint16(append(b, bit|frameLength16), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, bit|frameLength64), uint64(n))
+	}
+	if key == nil {
+		return append(b, message...)
+	}
+	b = append(b, key[:]...)
+	start := len(b)
+	b = append(b, message...)
+	maskPayload(b[start:], *key)
+	return b
+}
+
+// maskPayload masks a whole payload, or takes the mask off.
+func maskPayload(b []byte, key [4]byte) {
+	word := uint64(binary.LittleEndian.Uint32(key[:]))
+	word |= word << 32
+	for len(b) >= 8 {
+		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^word)
+		b = b[8:]
+	}
+	for i := range b {
+		b[i] ^= key[i%len(key)]
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/internal/prpctest"
 	"github.com/packetstream/packetstream/rpc/prpc"
 	"github.com/stretchr/testify/assert"
@@ -27,15 +28,10 @@ func peer(t testing.TB, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	lib := os.Getenv("PRPC_LIB")
 	if lib == "" {
-		t.Skip("live peer absent: prpc: PRPC_LIB is not set")
+		t.Skip("live peer absent: prpc: PRPC_LIB does not name a checkout of the original")
 	}
-	root, err := filepath.Abs("../..")
-	require.NoError(t, err)
-	python := filepath.Join(root, ".cache", "peers", "prpc", "bin", "python")
-	if _, err := os.Stat(python); err != nil {
-		t.Skip("live peer absent: prpc: scripts/peers/prpc.sh was not run: " + err.Error())
-	}
-	lib, err = filepath.Abs(lib)
+	python := livepeer.Python(t, "prpc")
+	lib, err := filepath.Abs(lib)
 	require.NoError(t, err)
 	cmd := exec.Command(python, append([]string{filepath.Join("testdata", "peers", program), "--lib", lib}, args...)...)
 	cmd.Stderr = os.Stderr

@@ -1,0 +1,141 @@
+package links
+
+import "sync"
+
+// Link takes tickets and has a mate to which it hands the tickets that come from beyond it.
+type Link interface {
+	// Accept takes a ticket. It does not wait for an application, may be called from any goroutine, and the tickets of one operation
+	// must be handed over in their order. The caller holds no lock that its own Accept needs.
+	Accept(*Ticket)
+	// Join sets the mate. Joining nil is joining [Null].
+	Join(Link)
+}
+
+// Null swallows tickets and has no use for a mate.
+var Null Link = null{}
+
+type null struct{}
+
+func (null) Accept(t *Ticket) { t.Payload.Free() }
+func (null) Join(Link)        {}
+
+// Join makes a and b each other's mate.
+func Join(a, b Link) {
+	b.Join(a)
+	a.Join(b)
+}
+
+// mate is the place for a link's mate.
+type mate struct {
+	mu   sync.RWMutex // guards link; nothing is called under it
+	link Link
+}
+
+func (m *mate) set(link Link) {
+	if link == nil {
+		link = Null
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.link = link
+}
+
+func (m *mate) get() Link {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.link == nil {
+		return Null
+	}
+	return m.link
+}
+
+// Pipe returns the two ends of a link in memory: what one end accepts, the other end's mate is handed on the same goroutine.
+func Pipe() (Link, Link) {
+	a, b := &pipeEnd{}, &pipeEnd{}
+	a.far, b.far = b, a
+	return a, b
+}
+
+type pipeEnd struct {
+	near mate
+	far  *pipeEnd
+}
+
+func (p *pipeEnd) Join(link Link) { p.near.set(link) }
+
+// Accept renames the operation on its way, because what is one side's own operation comes from beyond for the other.
+func (p *pipeEnd) Accept(t *Ticket) {
+	renamed := *t
+	renamed.ID ^= 1
+	p.far.near.get().Accept(&renamed)
+}
+
+// Split parts a link in two, so that one mate begins operations on it (calls) and another serves those that come from beyond (serves).
+// The link itself is joined once both have a mate, so that no operation arrives before somebody serves it.
+func Split(link Link) (calls, serves Link) {
+	s := &splitter{link: link}
+	s.calls.splitter, s.serves.splitter = s, s
+	return &s.calls, &s.serves
+}
+
+type splitter struct {
+	link          Link
+	calls, serves splitFace
+
+	mu     sync.Mutex // guards joined
+	joined bool
+}
+
+// Accept is the link's mate's: it takes what comes from beyond.
+func (s *splitter) Accept(t *Ticket) {
+	if t.ID.fromBeyond() {
+		s.serves.near.get().Accept(t)
+	} else {
+		s.calls.near.get().Accept(t)
+	}
+}
+
+func (s *splitter) Join(Link) {}
+
+// MaxPayload answers for the serving side, because the calling side states its limit with each operation.
+func (s *splitter) MaxPayload() int {
+	if limiter, ok := s.serves.near.get().(payloadLimiter); ok {
+		return limiter.MaxPayload()
+	}
+	return 0
+}
+
+func (s *splitter) faceJoined() {
+	if !s.calls.hasMate() || !s.serves.hasMate() {
+		return
+	}
+	s.mu.Lock()
+	first := !s.joined
+	s.joined = true
+	s.mu.Unlock()
+	if first {
+		s.link.Join(s)
+	}
+}
+
+// splitFace is one of the two sides of a splitter.
+type splitFace struct {
+	splitter *splitter
+	near     mate
+}
+
+func (f *splitFace) Accept(t *Ticket) { f.splitter.link.Accept(t) }
+
+func (f *splitFace) Join(link Link) {
+	f.near.set(link)
+	f.splitter.faceJoined()
+}
+
+func (f *splitFace) hasMate() bool {
+	f.near.mu.RLock()
+	defer f.near.mu.RUnlock()
+	return f.near.link != nil
+}
+
+// Unwrap returns the link that was split.
+func (f *splitFace) Unwrap() Link { return f.splitter.link }

@@ -1,0 +1,340 @@
+package links
+
+import (
+	"encoding/binary"
+	"runtime"
+)
+
+// appendFrame appends a frame with its length before it. The length mostly takes one byte; where it takes more, the frame is moved.
+func appendFrame(b []byte, build func([]byte) []byte) []byte {
+	mark := len(b)
+	return closeFrame(build(append(b, 0)), mark)
+}
+
+// closeFrame sets the length of the frame that was begun at mark with one byte for it.
+func closeFrame(b []byte, mark int) []byte {
+	size := len(b) - mark - 1
+	if extra := uvarintLen(uint64(size)) - 1; extra > 0 {
+		b = append(b, make([]byte, extra)...)
+		copy(b[mark+1+extra:], b[mark+1:mark+1+size])
+	}
+	binary.PutUvarint(b[mark:], uint64(size))
+	return b
+}
+
+// Accept takes a ticket from the mate. It never blocks: what cannot go yet waits with its operation.
+func (c *Conn) Accept(t *Ticket) {
+	c.mu.Lock()
+	r := c.byHop[t.ID]
+	var answer *Ticket
+	if r == nil && t.Seq == 0 && !t.ID.fromBeyond() && !t.Termination.Abort() {
+		r, answer = c.newOwn(t)
+	}
+	written := t.Payload
+	if r != nil {
+		written, answer = c.post(r, t)
+	}
+	c.unlock()
+	written.Free()
+	if answer != nil {
+		c.near.get().Accept(answer)
+	}
+}
+
+// newOwn makes a route for an operation of our mate, or the answer that there can be none.
+func (c *Conn) newOwn(t *Ticket) (*route, *Ticket) {
+	r := &route{conn: c, hop: t.ID, mine: true, known: true, maxPayload: c.payloadLimit(t.maxPayload)}
+	switch {
+	case c.err != nil:
+		return nil, r.abort(TransmissionFailure, c.err.Error())
+	case c.away != nil:
+		return nil, r.abort(Shutdown, "the peer takes no more operations: "+*c.away)
+	}
+	r.payloads = 1
+	r.window = int64(c.ours.window)
+	c.byHop[t.ID] = r
+	c.waiting = append(c.waiting, r)
+	return r, nil
+}
+
+// payloadLimit says how large a payload may be for which an end states limit.
+func (c *Conn) payloadLimit(limit int) int {
+	switch {
+	case limit < 0:
+		return hardMaxPayload
+	case limit > 0:
+		return min(limit, hardMaxPayload)
+	}
+	if limiter, ok := c.near.get().(payloadLimiter); ok {
+		if limit := limiter.MaxPayload(); limit != 0 {
+			return c.payloadLimit(limit)
+		}
+	}
+	return c.opts.MaxPayload
+}
+
+// payloadLimiter is a mate that says how large a payload it takes.
+type payloadLimiter interface{ MaxPayload() int }
+
+// openWaiting lets our mate's operations begin, in their order, as far as the peer takes more at once.
+func (c *Conn) openWaiting() {
+	for len(c.waiting) > 0 && c.greeted {
+		r := c.waiting[0]
+		if !r.closed {
+			if c.theirs.operations > 0 && uint64(c.open) >= c.theirs.operations {
+				return
+			}
+			c.openRoute(r)
+			c.open++
+			c.schedule(r)
+		}
+		c.waiting[0] = nil
+		c.waiting = c.waiting[1:]
+	}
+}
+
+func (c *Conn) openRoute(r *route) {
+	r.opened = true
+	r.credit = int64(c.theirs.window)
+}
+
+// schedule puts a route that has something to write in turn.
+func (c *Conn) schedule(r *route) {
+	if !r.inTurn && !r.closed && r.opened && r.mayWrite() {
+		r.inTurn = true
+		c.turn = append(c.turn, r)
+		c.work.Signal()
+	}
+}
+
+// mayWrite says whether the first in the queue may go, or go on.
+func (r *route) mayWrite() bool {
+	if len(r.queue) == 0 {
+		return false
+	}
+	p := r.queue[0].Payload
+	return p == nil || p.size == 0 || r.credit > 0
+}
+
+// post takes a ticket for a route. It returns the payload if that was written already, and an answer if the ticket cannot be sent.
+func (c *Conn) post(r *route, t *Ticket) (written *Payload, answer *Ticket) {
+	if t.Termination.Abort() {
+		c.sendAbort(r, t)
+		return t.Payload, nil
+	}
+	if r.sent && !t.saysNothing() {
+		return t.Payload, nil
+	}
+	r.payloads += uint64(t.Allowance)
+	if !r.opened && len(r.queue) == 0 {
+		c.openWaiting()
+	}
+	r.sent = r.sent || t.Termination == Completion
+	switch {
+	case r.named() && t.onlyGrants():
+		c.sendGrant(r, t.Allowance)
+		return nil, nil
+	case describedLen(t) > c.describedLimit():
+		return t.Payload, c.refuseOwn(r, metadataTooLarge)
+	case !r.opened || len(r.queue) > 0 || t.Payload != nil && !c.fits(r, t.Payload):
+		r.queue = append(r.queue, t)
+		c.schedule(r)
+		return nil, nil
+	}
+	c.out = c.writeTicket(c.out, r, t, pieceOf(t, 0, pieceSize))
+	c.work.Signal()
+	c.writtenOut(r, t)
+	return t.Payload, nil
+}
+
+// fits says whether a payload may be written at once, as small traffic.
+func (c *Conn) fits(r *route, p *Payload) bool {
+	return p.size <= pieceSize && int64(p.size) <= r.credit && len(c.out) < maxBuffered
+}
+
+func pieceOf(t *Ticket, from, most int) []byte {
+	if t.Payload == nil {
+		return nil
+	}
+	return t.Payload.data[from:min(from+most, t.Payload.size)]
+}
+
+// describedLimit is what a ticket may hold beside its payload; before HELLO it is the hard limit.
+func (c *Conn) describedLimit() int {
+	if !c.greeted {
+		return hardMaxMetadata
+	}
+	return int(min(c.theirs.metadata, c.theirs.frame-frameOverhead))
+}
+
+const metadataTooLarge = "metadata larger than the peer takes"
+
+// refuseOwn ends an operation for both sides because of what our mate wanted to send.
+func (c *Conn) refuseOwn(r *route, why string) *Ticket {
+	answer := r.abort(ReceptionFailure, why)
+	c.sendAbort(r, &Ticket{Termination: ReceptionFailure, Message: &why})
+	return answer
+}
+
+// writeTicket encodes the frame of a ticket with the piece.
+func (c *Conn) writeTicket(b []byte, r *route, t *Ticket, piece []byte) []byte {
+	r.round = c.round
+	r.credit -= int64(len(piece))
+	seq := r.outSeq
+	r.outSeq++
+	if seq == 0 && r.mine {
+		// Names rise in the order of the wire, so they are given out as the first ticket is written.
+		r.wire = c.nextWire
+		c.nextWire += 2
+		c.byWire[r.wire] = r
+	}
+	mark := len(b)
+	b = append(b, 0)
+	b = appendTicket(b, r.wire, seq, seq == 0 && r.mine, r.takeOwed(), t, piece)
+	return closeFrame(b, mark)
+}
+
+// writtenOut follows the last byte of a ticket: the service's completion ends the operation for both sides.
+func (c *Conn) writtenOut(r *route, t *Ticket) {
+	if t.Termination == Completion && !r.mine {
+		c.drop(r)
+	}
+}
+
+// ahead is the buffer for what may overtake: but a frame must not overtake another of its operation that waits for the same write, since
+// the end of an operation before its beginning would leave it open.
+func (c *Conn) ahead(r *route) *[]byte {
+	if r.round == c.round && len(c.out) > 0 {
+		return &c.out
+	}
+	return &c.urgent
+}
+
+func (c *Conn) sendGrant(r *route, allowance uint32) {
+	b := c.ahead(r)
+	mark := len(*b)
+	*b = append(*b, 0)
+	*b = appendGrant(*b, r.wire, allowance, r.takeOwed())
+	*b = closeFrame(*b, mark)
+	c.work.Signal()
+}
+
+// sendAbort drops what waits and tells the peer, if it was ever told of the operation.
+func (c *Conn) sendAbort(r *route, t *Ticket) {
+	if r.named() {
+		abort := *t
+		abort.Payload, abort.Allowance = nil, 0
+		if describedLen(&abort) > c.describedLimit() {
+			abort.Message, abort.Initial, abort.Terminal, abort.Protocol = nil, nil, nil, nil
+		}
+		b := c.ahead(r)
+		*b = c.writeTicket(*b, r, &abort, nil)
+		c.work.Signal()
+	}
+	c.drop(r)
+}
+
+// write is the writer: what is urgent first, then small traffic in its order, then the operations with larger payloads in turn.
+func (c *Conn) write() {
+	defer c.running.Done()
+	defer close(c.flushed)
+	c.mu.Lock()
+	for {
+		for len(c.urgent) == 0 && len(c.out) == 0 && !c.turnDue() && !c.drained {
+			c.work.Wait()
+		}
+		if c.open+c.served > 1 {
+			// Others are likely to have something too: it leaves in the same write if they get to say it now.
+			c.mu.Unlock()
+			runtime.Gosched()
+			c.mu.Lock()
+		}
+		batch := c.nextBatch()
+		if len(batch) == 0 && len(c.answers) == 0 {
+			if c.drained {
+				c.unlock()
+				return
+			}
+			continue
+		}
+		answers := c.answers
+		c.answers = nil
+		c.unlock()
+		c.tell(answers)
+		if len(batch) > 0 {
+			if err := c.carrier.WriteFrames(batch); err != nil {
+				c.end(gone(err))
+				return
+			}
+		}
+		c.mu.Lock()
+	}
+}
+
+// turnDue says whether a payload waits and its peer is known.
+func (c *Conn) turnDue() bool { return c.greeted && len(c.turn) > 0 }
+
+// nextBatch gathers what is due for one write.
+func (c *Conn) nextBatch() []byte {
+	batch := append(c.batch[:0], c.urgent...)
+	c.urgent = c.urgent[:0]
+	if len(batch) == 0 {
+		batch, c.out = c.out, batch
+	} else {
+		batch = append(batch, c.out...)
+		c.out = c.out[:0]
+	}
+	c.round++
+	for len(batch) < batchSize && c.turnDue() {
+		r := c.turn[0]
+		c.turn[0] = nil
+		c.turn = c.turn[1:]
+		r.inTurn = false
+		if r.closed {
+			continue
+		}
+		batch = c.writeNext(batch, r)
+		c.schedule(r)
+	}
+	if len(c.turn) == 0 {
+		c.turn = nil
+	}
+	c.batch = batch
+	return batch
+}
+
+// writeNext writes one frame of the route: a ticket, or the next piece of its payload.
+func (c *Conn) writeNext(b []byte, r *route) []byte {
+	t := r.queue[0]
+	room := int(min(pieceSize, r.credit))
+	if !r.begun {
+		described := describedLen(t)
+		if described > c.describedLimit() {
+			// It was taken before the peer's limit was known.
+			c.answers = append(c.answers, c.refuseOwn(r, metadataTooLarge))
+			return b
+		}
+		room = min(room, int(c.theirs.frame)-frameOverhead-described)
+		piece := pieceOf(t, 0, max(room, 0))
+		b = c.writeTicket(b, r, t, piece)
+		r.begun, r.head = true, len(piece)
+	} else {
+		piece := pieceOf(t, r.head, min(room, int(c.theirs.frame)-frameOverhead))
+		mark := len(b)
+		b = append(b, 0)
+		b = appendMore(b, r.wire, r.outSeq-1, uint64(r.head), piece)
+		b = closeFrame(b, mark)
+		r.credit -= int64(len(piece))
+		r.head += len(piece)
+	}
+	if t.Payload == nil || r.head == t.Payload.size {
+		r.queue[0] = nil
+		r.queue = r.queue[1:]
+		r.begun, r.head = false, 0
+		if t.Payload != nil {
+			c.garbage = append(c.garbage, t.Payload)
+		}
+		c.writtenOut(r, t)
+	}
+	return b
+}

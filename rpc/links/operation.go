@@ -199,15 +199,20 @@ func (op *Operation) Send(ctx context.Context, data []byte) error {
 
 // SendPayload is Send for a payload that it takes over: it is freed in any case.
 func (op *Operation) SendPayload(ctx context.Context, p *Payload) error {
+	return op.AdvanceContext(ctx, Advance{Payload: p})
+}
+
+// AdvanceContext is Advance that waits as Send does if there is a payload.
+func (op *Operation) AdvanceContext(ctx context.Context, a Advance) error {
 	op.mu.Lock()
-	for !op.ended && !op.deaf() && op.queued >= op.home.opts.SendBuffer {
+	for a.Payload != nil && !op.ended && !op.deaf() && op.queued >= op.home.opts.SendBuffer {
 		if err := op.wait(ctx, &op.writable); err != nil {
-			op.garbage = append(op.garbage, p)
+			op.discard(a.Payload)
 			op.release()
 			return err
 		}
 	}
-	err := op.advance(Advance{Payload: p})
+	err := op.advance(a)
 	if op.ended || op.queued < op.home.opts.SendBuffer {
 		wake(op.writable)
 	}

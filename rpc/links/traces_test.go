@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +44,7 @@ var mended = map[string]string{
 // script is one run with two ends, or with a recorder in the place of the invoker.
 type script struct {
 	t        *testing.T
+	mu       sync.Mutex // guards lines
 	lines    map[string][]string
 	cliEnd   *End
 	srvEnd   *End
@@ -53,6 +55,8 @@ type script struct {
 }
 
 func (s *script) log(kind, format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lines[kind] = append(s.lines[kind], kind+fmt.Sprintf(format, args...))
 }
 

@@ -248,6 +248,14 @@ func (op *Operation) Receive(ctx context.Context) (Advance, error) {
 	}
 }
 
+// TryReceive is Receive that does not wait: it says whether there was a step.
+func (op *Operation) TryReceive() (Advance, bool) {
+	op.mu.Lock()
+	a, ok := op.next()
+	op.release()
+	return a, ok
+}
+
 // Recv waits for the next payload and returns its bytes, which are the caller's; other parts of the peer's steps are passed over. Errors
 // are those of Receive. A payload above the limit ends the operation as a local failure and returns a *PayloadTooLargeError.
 func (op *Operation) Recv(ctx context.Context) ([]byte, error) {

@@ -1,0 +1,207 @@
+package grpclinks
+
+import (
+	"bytes"
+	"io"
+	"math"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the default codec
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+
+	"github.com/packetstream/packetstream/rpc/links"
+)
+
+// codec is what encoding.CodecV2 and the older kinds have in common here.
+type codec interface {
+	Marshal(any) (mem.BufferSlice, error)
+	Unmarshal(mem.BufferSlice, any) error
+}
+
+// registeredCodec finds a codec by content-subtype, nil if there is none.
+func registeredCodec(name string) codec {
+	if c := encoding.GetCodecV2(name); c != nil {
+		return c
+	}
+	if c := encoding.GetCodec(name); c != nil {
+		return bytesCodec{c}
+	}
+	return nil
+}
+
+// bytesCodec is a codec of the first kind, or of the one before it.
+type bytesCodec struct {
+	codec interface {
+		Marshal(any) ([]byte, error)
+		Unmarshal([]byte, any) error
+	}
+}
+
+func (c bytesCodec) Marshal(v any) (mem.BufferSlice, error) {
+	data, err := c.codec.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return mem.BufferSlice{mem.SliceBuffer(data)}, nil
+}
+
+func (c bytesCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	return c.codec.Unmarshal(data.Materialize(), v)
+}
+
+// format is how the messages of a call are written. A call with a name for its compressor has a byte before each message.
+type format struct {
+	codec      codec
+	name       string
+	compressor encoding.Compressor
+}
+
+// sizes of a message, for stats handlers: encoded, compressed, and as it travels.
+type sizes struct{ length, compressed, wire int }
+
+// encode makes a payload of a message.
+func (f *format) encode(message any, limit int) (*links.Payload, sizes, error) {
+	if _, ok := message.(*grpc.PreparedMsg); ok {
+		return nil, sizes{}, status.Error(codes.Internal, "grpclinks: a PreparedMsg belongs to grpc-go's own transport")
+	}
+	var data mem.BufferSlice
+	if message != nil {
+		var err error
+		if data, err = f.codec.Marshal(message); err != nil {
+			return nil, sizes{}, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
+		}
+	}
+	length := data.Len()
+	if f.name == "" {
+		if length > limit {
+			data.Free()
+			return nil, sizes{}, tooLargeToSend(length, limit)
+		}
+		return payloadOf(data), sizes{length, length, length}, nil
+	}
+	defer data.Free()
+	packed, err := f.pack(data)
+	if err != nil {
+		return nil, sizes{}, status.Errorf(codes.Internal, "grpc: error while compressing: %v", err)
+	}
+	if len(packed)-1 > limit {
+		return nil, sizes{}, tooLargeToSend(len(packed)-1, limit)
+	}
+	return links.NewPayload(packed, nil), sizes{length, len(packed) - 1, len(packed)}, nil
+}
+
+func tooLargeToSend(size, limit int) error {
+	return status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", size, limit)
+}
+
+func tooLargeToReceive(size, limit int) error {
+	return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", size, limit)
+}
+
+// payloadOf hands the codec's memory to the link, which frees it when it is written.
+func payloadOf(data mem.BufferSlice) *links.Payload {
+	switch len(data) {
+	case 0:
+		return links.NewPayload(nil, nil)
+	case 1:
+		if plain, ok := data[0].(mem.SliceBuffer); ok {
+			return links.NewPayload(plain, nil)
+		}
+		return links.NewPayload(data[0].ReadOnlyData(), data.Free)
+	}
+	defer data.Free()
+	return links.NewPayload(data.Materialize(), nil)
+}
+
+// pack compresses a message that has any bytes, and says so in its first byte.
+func (f *format) pack(data mem.BufferSlice) ([]byte, error) {
+	var out bytes.Buffer
+	if f.compressor == nil || data.Len() == 0 {
+		out.WriteByte(0)
+		out.Write(data.Materialize())
+		return out.Bytes(), nil
+	}
+	out.WriteByte(1)
+	w, err := f.compressor.Compress(&out)
+	if err != nil {
+		return nil, err
+	}
+	for _, buffer := range data {
+		if _, err := w.Write(buffer.ReadOnlyData()); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// decode reads a payload into message, and does not free it.
+func (f *format) decode(p *links.Payload, message any, limit int) (sizes, error) {
+	data, s, err := f.unpack(p, limit)
+	if err != nil {
+		return s, err
+	}
+	if err := f.codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, message); err != nil {
+		return s, status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
+	}
+	return s, nil
+}
+
+// unpack returns the encoded message. The limit counts for what travelled and for what that becomes.
+func (f *format) unpack(p *links.Payload, limit int) ([]byte, sizes, error) {
+	data, size := p.Bytes(), p.Size()
+	s := sizes{wire: size}
+	if f.name != "" {
+		size--
+	}
+	if p.TooLarge() || size > limit {
+		return nil, s, tooLargeToReceive(size, limit)
+	}
+	if f.name != "" {
+		if len(data) == 0 || data[0] > 1 {
+			return nil, s, status.Error(codes.Internal, "grpclinks: message without a word about its compression")
+		}
+		compressed := data[0] == 1
+		data = data[1:]
+		s.compressed = len(data)
+		if compressed {
+			var err error
+			if data, err = f.decompress(data, limit); err != nil {
+				return nil, s, err
+			}
+		}
+	} else {
+		s.compressed = len(data)
+	}
+	s.length = len(data)
+	return data, s, nil
+}
+
+func (f *format) decompress(data []byte, limit int) ([]byte, error) {
+	if f.compressor == nil {
+		return nil, status.Errorf(codes.Internal, "grpc: Decompressor is not installed for grpc-encoding %q", f.name)
+	}
+	r, err := f.compressor.Decompress(bytes.NewReader(data))
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "grpc: failed to decompress the message: %v", err)
+	}
+	if closer, ok := r.(io.Closer); ok {
+		defer closer.Close()
+	}
+	if limit < math.MaxInt {
+		r = io.LimitReader(r, int64(limit)+1)
+	}
+	out, err := io.ReadAll(r)
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "grpc: failed to read decompressed data: %v", err)
+	}
+	if len(out) > limit {
+		return nil, status.Errorf(codes.ResourceExhausted, "grpc: received message after decompression larger than max %d", limit)
+	}
+	return out, nil
+}

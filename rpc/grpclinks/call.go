@@ -207,7 +207,7 @@ func (c *call) step() (links.Advance, error) {
 		if err == io.EOF {
 			return a, err
 		}
-		return a, c.cc.errorOf(c.ctx, err)
+		return a, c.cc.errorOf(err)
 	}
 	c.keep(a)
 	return a, nil

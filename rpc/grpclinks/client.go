@@ -126,11 +126,11 @@ func (cc *ClientConn) newStream(ctx context.Context, desc *grpc.StreamDesc, _ *g
 }
 
 // errorOf is the status of an error of an operation.
-func (cc *ClientConn) errorOf(ctx context.Context, err error) error {
+func (cc *ClientConn) errorOf(err error) error {
 	var ended *links.OutcomeError
 	switch {
 	case errors.As(err, &ended):
-		return outcomeError(ctx, ended.Outcome, linkErr(cc.link))
+		return outcomeError(ended.Outcome, linkErr(cc.link))
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()
 	default:

@@ -40,7 +40,7 @@ func (s *clientStream) begin() error {
 		if outcome.Kind != links.Completed {
 			// The stream may have no reader any more. Callbacks of the application must not hold up the link, so they run on a goroutine
 			// that ends when they return.
-			go s.end(outcomeError(s.ctx, outcome, linkErr(s.cc.link)))
+			go s.end(outcomeError(outcome, linkErr(s.cc.link)))
 		}
 		return nil
 	})

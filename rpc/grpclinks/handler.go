@@ -227,7 +227,7 @@ func handlerOutcome(outcome links.Outcome) error {
 	case links.Expired:
 		return status.FromContextError(context.DeadlineExceeded).Err()
 	case links.ReceptionFailed:
-		return outcomeError(context.Background(), outcome, nil)
+		return outcomeError(outcome, nil)
 	default:
 		return status.FromContextError(context.Canceled).Err()
 	}

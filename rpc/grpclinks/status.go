@@ -73,7 +73,7 @@ func closingError(c *links.Closing) error {
 }
 
 // outcomeError is the status of a call that ended without the server's word. linkErr is the end of the connection, if it has ended.
-func outcomeError(ctx context.Context, outcome links.Outcome, linkErr error) error {
+func outcomeError(outcome links.Outcome, linkErr error) error {
 	message := outcome.Kind.String()
 	if outcome.Message != nil {
 		message = *outcome.Message
@@ -82,14 +82,10 @@ func outcomeError(ctx context.Context, outcome links.Outcome, linkErr error) err
 		return status.Error(codes.Code(*outcome.Code), message)
 	}
 	switch outcome.Kind {
-	case links.Cancelled, links.Expired:
-		if ctx.Err() != nil {
-			return status.FromContextError(ctx.Err()).Err()
-		}
-		if outcome.Kind == links.Expired {
-			return status.FromContextError(context.DeadlineExceeded).Err()
-		}
+	case links.Cancelled:
 		return status.FromContextError(context.Canceled).Err()
+	case links.Expired:
+		return status.FromContextError(context.DeadlineExceeded).Err()
 	case links.LocalShutdown:
 		return errClosing
 	case links.RemoteShutdown:

@@ -1,0 +1,146 @@
+package grpclinks_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
+)
+
+func (e *env) invokeWith(ctx context.Context, method, in string, opts ...grpc.CallOption) (string, error) {
+	out := new(text)
+	err := e.cc.Invoke(ctx, "/test.S/"+method, say(in), out, opts...)
+	return out.GetValue(), err
+}
+
+func (e *env) invoke(method, in string, opts ...grpc.CallOption) (string, error) {
+	return e.invokeWith(e.ctx, method, in, opts...)
+}
+
+func (e *env) must(t *testing.T, method, in string, opts ...grpc.CallOption) string {
+	t.Helper()
+	out, err := e.invoke(method, in, opts...)
+	require.NoError(t, err)
+	return out
+}
+
+func (e *env) streamWith(t *testing.T, ctx context.Context, method string, opts ...grpc.CallOption) grpc.ClientStream {
+	t.Helper()
+	m := streamMethods[method]
+	s, err := e.cc.NewStream(ctx, &grpc.StreamDesc{StreamName: method, ClientStreams: m.client, ServerStreams: m.server}, "/test.S/"+method, opts...)
+	require.NoError(t, err)
+	return s
+}
+
+func (e *env) stream(t *testing.T, method string, opts ...grpc.CallOption) grpc.ClientStream {
+	t.Helper()
+	return e.streamWith(t, e.ctx, method, opts...)
+}
+
+func recv(s grpc.ClientStream) (string, error) {
+	out := new(text)
+	err := s.RecvMsg(out)
+	return out.GetValue(), err
+}
+
+func mustRecv(t *testing.T, s grpc.ClientStream) string {
+	t.Helper()
+	out, err := recv(s)
+	require.NoError(t, err)
+	return out
+}
+
+// drain reads a stream to its end and returns the number of messages.
+func drain(s grpc.ClientStream) (n int, err error) {
+	for {
+		if _, err := recv(s); err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			return n, err
+		}
+		n++
+	}
+}
+
+func requireCode(t *testing.T, want codes.Code, err error) {
+	t.Helper()
+	require.Equal(t, want, status.Code(err), "%v", err)
+}
+
+// asked returns the metadata that the method Metadata saw.
+func (e *env) asked(t *testing.T, ctx context.Context, opts ...grpc.CallOption) metadata.MD {
+	t.Helper()
+	out, err := e.invokeWith(ctx, "Metadata", "", opts...)
+	require.NoError(t, err)
+	var md metadata.MD
+	require.NoError(t, json.Unmarshal([]byte(out), &md))
+	return md
+}
+
+// reportingStats reports what a stats handler at the server sees, under the name "stats".
+type reportingStats struct{ backend *testServer }
+
+type statsKey struct{}
+
+func (r *reportingStats) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	md, _ := metadata.FromIncomingContext(ctx)
+	return context.WithValue(ctx, statsKey{}, fmt.Sprintf("%s %v", info.FullMethodName, md["k"]))
+}
+
+func (r *reportingStats) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	tag, _ := ctx.Value(statsKey{}).(string)
+	if len(tag) > 13 && tag[:13] == "/test.S/Repor" {
+		return
+	}
+	r.backend.report("stats", "%s\n", renderStats(s, tag))
+}
+
+func (r *reportingStats) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	return ctx
+}
+
+func (r *reportingStats) HandleConn(_ context.Context, s stats.ConnStats) {
+	r.backend.report("conn", "%T\n", s)
+}
+
+// renderStats leaves out what may differ between transports.
+func renderStats(s stats.RPCStats, tag string) string {
+	line := fmt.Sprintf("%T client=%v", s, s.IsClient())
+	switch s := s.(type) {
+	case *stats.InHeader:
+		line += fmt.Sprintf(" k=%v h=%v", s.Header["k"], s.Header["h"])
+		if !s.Client {
+			line += " " + s.FullMethod
+		}
+	case *stats.OutHeader:
+		line += fmt.Sprintf(" k=%v h=%v", s.Header["k"], s.Header["h"])
+		if s.Client {
+			line += " " + s.FullMethod
+		}
+	case *stats.Begin:
+		line += fmt.Sprintf(" %v %v %s", s.IsClientStream, s.IsServerStream, tag)
+	case *stats.InPayload:
+		line += fmt.Sprintf(" %d %T", s.Length, s.Payload)
+	case *stats.OutPayload:
+		line += fmt.Sprintf(" %d %T", s.Length, s.Payload)
+	case *stats.InTrailer:
+		line += fmt.Sprintf(" t=%v", s.Trailer["t"])
+	case *stats.OutTrailer:
+		line += fmt.Sprintf(" t=%v", s.Trailer["t"])
+	case *stats.End:
+		line += fmt.Sprintf(" %v", status.Code(s.Error))
+	}
+	return line
+}
+
+func splitWords(s string) []string { return strings.Fields(s) }

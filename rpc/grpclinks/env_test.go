@@ -70,6 +70,7 @@ func (c client) grpc() []grpc.DialOption {
 
 // env is a client and the test server at the other end of a transport.
 type env struct {
+	name   string
 	ctx    context.Context
 	client client
 	cc     grpc.ClientConnInterface
@@ -92,7 +93,7 @@ func sideBySideWith(t *testing.T, config string, c client, body func(t *testing.
 		t.Run(transport.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			t.Cleanup(cancel)
-			e := &env{ctx: ctx, client: c, real: transport.name == "grpc-go"}
+			e := &env{name: transport.name, ctx: ctx, client: c, real: transport.name == "grpc-go"}
 			transport.start(e, t, config)
 			body(t, e)
 		})

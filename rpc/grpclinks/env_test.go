@@ -77,6 +77,8 @@ type env struct {
 	// close closes the client, kill ends the server as if its process died.
 	close func()
 	kill  func()
+	// backend is the test server, where it is in this process.
+	backend *testServer
 	// real says that this is grpc-go itself.
 	real bool
 }
@@ -104,6 +106,7 @@ func (e *env) startGRPC(t *testing.T, config string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	backend := newTestServer()
+	e.backend = backend
 	server := grpc.NewServer(serverConfigs[config].grpc(backend)...)
 	backend.register(server, server.GracefulStop)
 	served := make(chan error, 1)
@@ -121,6 +124,7 @@ func (e *env) startGRPC(t *testing.T, config string) {
 func (e *env) startMemory(t *testing.T, config string) {
 	a, b := links.Pipe()
 	backend := newTestServer()
+	e.backend = backend
 	server := grpclinks.NewServer(serverConfigs[config].links(backend))
 	backend.register(server, server.GracefulStop)
 	require.NoError(t, server.Attach(b))
@@ -135,6 +139,7 @@ func (e *env) startMemory(t *testing.T, config string) {
 func (e *env) startPipes(t *testing.T, config string) {
 	ours, theirs := osPipes(t)
 	backend := newTestServer()
+	e.backend = backend
 	server := grpclinks.NewServer(serverConfigs[config].links(backend))
 	backend.register(server, server.GracefulStop)
 	far, err := links.NewConn(links.StreamCarrier(theirs), &links.ConnOptions{Side: 1})

@@ -172,8 +172,8 @@ func (c *call) unary(args, reply any) error {
 
 // oneReply reads the reply of a call that has one.
 func (c *call) oneReply(p *links.Payload, reply any, received *bool) error {
-	defer p.Free()
 	if *received {
+		p.Free()
 		c.op.Cancel()
 		return status.Error(codes.Internal, "cardinality violation: expected <EOF> for non server-streaming RPCs, but received another message")
 	}

@@ -149,9 +149,7 @@ func (s *clientStream) recvNext(m any) error {
 			return s.fail(err)
 		}
 		if a.Payload != nil {
-			err = s.read(a.Payload, m)
-			a.Payload.Free()
-			if err != nil {
+			if err := s.read(a.Payload, m); err != nil {
 				return s.fail(err)
 			}
 			if a.Completion != nil {

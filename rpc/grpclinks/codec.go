@@ -140,17 +140,41 @@ func (f *format) pack(data mem.BufferSlice) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// decode reads a payload into message, and does not free it.
+// decode reads a payload into message, and frees it.
 func (f *format) decode(p *links.Payload, message any, limit int) (sizes, error) {
 	data, s, err := f.unpack(p, limit)
 	if err != nil {
+		p.Free()
 		return s, err
 	}
-	if err := f.codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, message); err != nil {
+	if len(data) < countedSize {
+		err = f.codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, message)
+		p.Free()
+	} else {
+		err = f.unmarshalCounted(p, data, message)
+	}
+	if err != nil {
 		return s, status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
 	}
 	return s, nil
 }
+
+// unmarshalCounted lets the codec keep the message beyond the call, by a reference: its memory is used again once there is none.
+func (f *format) unmarshalCounted(p *links.Payload, data []byte, message any) error {
+	buffer := mem.NewBuffer(&data, payloadPool{p})
+	defer buffer.Free()
+	return f.codec.Unmarshal(mem.BufferSlice{buffer}, message)
+}
+
+// payloadPool frees the payload when the last reference to its memory is given back.
+type payloadPool struct{ payload *links.Payload }
+
+func (payloadPool) Get(size int) *[]byte { // of mem.BufferPool; nobody asks a payload for memory
+	b := make([]byte, size)
+	return &b
+}
+
+func (p payloadPool) Put(*[]byte) { p.payload.Free() }
 
 // unpack returns the encoded message. The limit counts for what travelled and for what that becomes.
 func (f *format) unpack(p *links.Payload, limit int) ([]byte, sizes, error) {

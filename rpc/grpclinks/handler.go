@@ -121,7 +121,6 @@ func (c *serverCall) serveUnary() {
 		return nil
 	}
 	reply, err := c.method.desc.Handler(c.method.impl, c.ctx, decode, c.server.unary)
-	request.Free()
 	if err != nil {
 		c.finish(nil, sizes{}, nil, err)
 		return

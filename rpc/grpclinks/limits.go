@@ -15,6 +15,8 @@ const (
 	// openMessages is how many messages of a stream a peer may send ahead of the application, beside the connection's window of bytes. Lumps
 	// of half of it keep grants rare.
 	openMessages = 32
+	// countedSize (bytes) is from where on a received message counts its references. Links use the memory of smaller ones once only.
+	countedSize = 8 << 10
 	// forever is a grace that does not end.
 	forever = time.Duration(math.MaxInt64)
 )

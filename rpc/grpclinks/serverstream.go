@@ -169,7 +169,6 @@ func (s *serverStream) recvOnly(m any) error {
 }
 
 func (s *serverStream) read(p *links.Payload, m any) error {
-	defer p.Free()
 	sizes, err := s.format.decode(p, m, s.server.opts.MaxReceive)
 	if err != nil {
 		return s.broken(err)

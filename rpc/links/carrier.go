@@ -43,22 +43,34 @@ func (d duplex) Close() error {
 // StreamCarrier carries frames over a byte stream, such as a net.Conn, or the pipes of a process by [Duplex]. Each frame has its length
 // before it as a uvarint. A Read that waits must return when rw is closed.
 func StreamCarrier(rw io.ReadWriteCloser) Carrier {
-	return &stream{rw: rw, limit: hardMaxFrame}
+	return &stream{rw: rw, limit: hardMaxFrame, direct: directOf(rw)}
 }
 
 // stream is used by one reader and one writer.
 type stream struct {
-	rw    io.ReadWriteCloser
-	limit uint64
-	buf   []byte
-	start int // of what was read and not taken
-	end   int
-	begun bool
+	rw io.ReadWriteCloser
+	// direct writes without waiting, nil where that cannot be.
+	direct *directWriter
+	limit  uint64
+	buf    []byte
+	start  int // of what was read and not taken
+	end    int
+	begun  bool
+	// filled says that the last read filled the buffer, so that there is likely to be more.
+	filled bool
 }
 
 func (s *stream) WriteFrames(batch []byte) error {
 	_, err := s.rw.Write(batch)
 	return err
+}
+
+// writeNow writes what the descriptor takes without waiting, which is nothing where there is none that never waits.
+func (s *stream) writeNow(batch []byte) (int, error) {
+	if s.direct == nil {
+		return 0, nil
+	}
+	return s.direct.write(batch)
 }
 
 func (s *stream) Close() error { return s.rw.Close() }
@@ -112,13 +124,14 @@ func (s *stream) fill(awaited int) error {
 		copy(s.buf, s.buf[s.start:s.end])
 		s.start, s.end = 0, s.end-s.start
 	}
-	if s.end == len(s.buf) {
+	if s.end == len(s.buf) || s.filled && len(s.buf) < maxReadBuffer {
 		grown := make([]byte, max(readBuffer, 2*len(s.buf)))
 		copy(grown, s.buf[:s.end])
 		s.buf = grown
 	}
 	n, err := s.rw.Read(s.buf[s.end:])
 	s.end += n
+	s.filled = s.end == len(s.buf)
 	switch {
 	case n > 0:
 		return nil

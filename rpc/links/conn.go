@@ -45,8 +45,11 @@ type Conn struct {
 	flushed chan struct{}  // closed when the writer has returned
 	hello   chan struct{}  // closed when the peer's HELLO came
 
+	buffers buffers
+
 	// The reader's own.
 	decode     decoder
+	frame      frame
 	due        []*Ticket
 	beforehand [][]byte // frames that came before HELLO
 
@@ -67,6 +70,8 @@ type Conn struct {
 	urgent    []byte
 	out       []byte
 	batch     []byte
+	rest      []byte // of a batch that was written in part
+	writing   bool   // somebody writes, or is about to
 	round     uint64 // counts the batches, see route.round
 	turn      []*route
 	garbage   []*Payload

@@ -34,12 +34,16 @@ const (
 	maxWindow = 1 << 30
 	// DefaultMaxOperations is how many operations of the peer may be open at once; the peer's further ones wait at its side.
 	DefaultMaxOperations = 16384
-	// pieceSize (bytes) is the most of one payload in a frame: operations take turns after each.
-	pieceSize = 16 << 10
+	// pieceSize (bytes) is the most of one payload in a frame: operations take turns after each. It is 16 KiB less what is beside it, so that
+	// the length of the frame takes two bytes.
+	pieceSize = 16<<10 - 64
 	// frameOverhead (bytes) covers a ticket's numbers, so that a frame may hold pieceSize and the largest metadata beside them.
 	frameOverhead = 256
 	// hardMaxFrame (bytes) is the most that is read before HELLO says otherwise.
 	hardMaxFrame = hardMaxMetadata + pieceSize + frameOverhead
+	// maxDirect is how many operations may be open while their goroutines write for themselves. Above it larger batches save more than the
+	// change of goroutine costs.
+	maxDirect = 2
 	// batchSize (bytes) is how much is gathered into one write while operations have pieces waiting.
 	batchSize = 64 << 10
 	// maxBuffered (bytes) is how much small traffic may wait for a write; above it payloads stay with their operations, whose senders wait.
@@ -51,10 +55,16 @@ const (
 	// maxNames bounds the names of groups and methods kept so that the next call need not allocate them; maxNameLength (bytes) bounds each.
 	maxNames      = 1024
 	maxNameLength = 256
+	// pooledSize (bytes) is from where on the memory of a received payload is used again, and maxPooledSize up to where: smaller pieces are
+	// cheap to make, larger ones dear to keep.
+	pooledSize    = 16 << 10
+	maxPooledSize = 1 << 20
 	// shownBytes is how much of what is not a frame is shown in an error.
 	shownBytes = 128
 	// DefaultFlushTime bounds how long Close tries to write what is already due.
 	DefaultFlushTime = time.Second
-	// readBuffer (bytes) is where a byte stream's buffer starts; it grows with the frames that come.
-	readBuffer = 32 << 10
+	// readBuffer (bytes) is where a byte stream's buffer starts. It doubles when a read fills it, up to maxReadBuffer, and as far as a frame
+	// needs it.
+	readBuffer    = 4 << 10
+	maxReadBuffer = 128 << 10
 )

@@ -339,10 +339,15 @@ func (op *Operation) wait(ctx context.Context, signal *chan struct{}) error {
 	signalled := *signal
 	op.release()
 	defer op.mu.Lock()
+	ended := ctx.Done()
+	if ended == nil {
+		<-signalled
+		return nil
+	}
 	select {
 	case <-signalled:
 		return nil
-	case <-ctx.Done():
+	case <-ended:
 		return ctx.Err()
 	}
 }

@@ -14,9 +14,14 @@ type Recorder struct {
 	changed chan struct{}
 }
 
-// Accept keeps the ticket, and frees its payload so that the sender is not held back.
+// Accept keeps the ticket with a copy of its payload, and frees that so that the sender is not held back.
 func (r *Recorder) Accept(t *Ticket) {
-	t.Payload.Free()
+	if p := t.Payload; p != nil {
+		kept := *t
+		kept.Payload = &Payload{data: append([]byte{}, p.data...), size: p.size, refused: p.refused}
+		p.Free()
+		t = &kept
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tickets = append(r.tickets, t)

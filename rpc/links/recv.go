@@ -23,8 +23,9 @@ func (c *Conn) take(b []byte) error {
 	if len(b) > int(c.ours.frame) {
 		return &ProtocolError{Detail: fmt.Sprintf("frame of %d bytes is larger than allowed", len(b)), Seen: shown(b)}
 	}
-	var f frame
-	if err := c.decode.decode(b, &f); err != nil {
+	f := &c.frame
+	*f = frame{}
+	if err := c.decode.decode(b, f); err != nil {
 		if !c.greeted {
 			return notOurs(shown(b))
 		}
@@ -36,15 +37,15 @@ func (c *Conn) take(b []byte) error {
 	var err error
 	switch f.kind {
 	case frameHello:
-		err = c.takeHello(&f)
+		err = c.takeHello(f)
 	case frameTicket, frameMore, frameGrant:
-		err = c.takeForRoute(&f)
+		err = c.takeForRoute(f)
 	case framePing:
-		err = c.takePing(&f)
+		err = c.takePing(f)
 	case framePong:
-		c.takePong(&f)
+		c.takePong(f)
 	case frameGoAway:
-		c.takeGoAway(&f)
+		c.takeGoAway(f)
 	}
 	return err
 }
@@ -106,7 +107,8 @@ func (c *Conn) takePong(f *frame) {
 // takeGoAway ends what the peer has not begun to serve.
 func (c *Conn) takeGoAway(f *frame) {
 	c.mu.Lock()
-	c.away = &f.reason
+	reason := f.reason
+	c.away = &reason
 	var refused []*Ticket
 	for _, r := range c.byHop {
 		if r.mine && (!r.named() || r.wire > f.id) {
@@ -320,7 +322,12 @@ func (c *Conn) takeTicket(r *route, f *frame) string {
 	}
 	in.payload.owner = r
 	// What comes at once, or within the window, is what the peer may send anyway.
-	in.payload.data = make([]byte, 0, min(in.total, max(c.opts.Window, len(f.piece))))
+	if size := min(in.total, max(c.opts.Window, len(f.piece))); size < pooledSize {
+		in.payload.data = make([]byte, 0, size)
+	} else {
+		in.payload.data = c.buffers.take(size)
+		in.payload.free = func() { c.buffers.giveBack(in.payload.data) }
+	}
 	return ""
 }
 

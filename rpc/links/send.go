@@ -5,20 +5,40 @@ import (
 	"runtime"
 )
 
-// appendFrame appends a frame with its length before it. The length mostly takes one byte; where it takes more, the frame is moved.
+// appendFrame appends a small frame with its length before it.
 func appendFrame(b []byte, build func([]byte) []byte) []byte {
-	mark := len(b)
-	return closeFrame(build(append(b, 0)), mark)
+	b, mark := openFrame(b, 0)
+	return closeFrame(build(b), mark)
 }
 
-// closeFrame sets the length of the frame that was begun at mark with one byte for it.
-func closeFrame(b []byte, mark int) []byte {
-	size := len(b) - mark - 1
-	if extra := uvarintLen(uint64(size)) - 1; extra > 0 {
-		b = append(b, make([]byte, extra)...)
-		copy(b[mark+1+extra:], b[mark+1:mark+1+size])
+// openFrame leaves room for the length of a frame with a piece of so many bytes, which is mostly right.
+func openFrame(b []byte, piece int) ([]byte, frameMark) {
+	mark := frameMark{start: len(b), room: 1}
+	if piece >= 0x80-frameGuess {
+		mark.room = 2
 	}
-	binary.PutUvarint(b[mark:], uint64(size))
+	return append(b, 0, 0)[:mark.start+mark.room], mark
+}
+
+// frameGuess (bytes) is about what a frame has beside a piece.
+const frameGuess = 24
+
+// frameMark is where a frame was begun and how many bytes were left for its length.
+type frameMark struct{ start, room int }
+
+// closeFrame sets the length of a frame, and moves the frame where it does not fit.
+func closeFrame(b []byte, mark frameMark) []byte {
+	begin := mark.start + mark.room
+	size := len(b) - begin
+	need := uvarintLen(uint64(size))
+	if need != mark.room {
+		for range need - mark.room {
+			b = append(b, 0)
+		}
+		copy(b[mark.start+need:], b[begin:begin+size])
+		b = b[:mark.start+need+size]
+	}
+	binary.PutUvarint(b[mark.start:], uint64(size))
 	return b
 }
 
@@ -34,7 +54,7 @@ func (c *Conn) Accept(t *Ticket) {
 	if r != nil {
 		written, answer = c.post(r, t)
 	}
-	c.unlock()
+	c.writeNow()
 	written.Free()
 	if answer != nil {
 		c.near.get().Accept(answer)
@@ -142,7 +162,6 @@ func (c *Conn) post(r *route, t *Ticket) (written *Payload, answer *Ticket) {
 		return nil, nil
 	}
 	c.out = c.writeTicket(c.out, r, t, pieceOf(t, 0, pieceSize))
-	c.work.Signal()
 	c.writtenOut(r, t)
 	return t.Payload, nil
 }
@@ -188,8 +207,7 @@ func (c *Conn) writeTicket(b []byte, r *route, t *Ticket, piece []byte) []byte {
 		c.nextWire += 2
 		c.byWire[r.wire] = r
 	}
-	mark := len(b)
-	b = append(b, 0)
+	b, mark := openFrame(b, len(piece))
 	b = appendTicket(b, r.wire, seq, seq == 0 && r.mine, r.takeOwed(), t, piece)
 	return closeFrame(b, mark)
 }
@@ -212,10 +230,8 @@ func (c *Conn) ahead(r *route) *[]byte {
 
 func (c *Conn) sendGrant(r *route, allowance uint32) {
 	b := c.ahead(r)
-	mark := len(*b)
-	*b = append(*b, 0)
-	*b = appendGrant(*b, r.wire, allowance, r.takeOwed())
-	*b = closeFrame(*b, mark)
+	opened, mark := openFrame(*b, 0)
+	*b = closeFrame(appendGrant(opened, r.wire, allowance, r.takeOwed()), mark)
 	c.work.Signal()
 }
 
@@ -234,33 +250,33 @@ func (c *Conn) sendAbort(r *route, t *Ticket) {
 	c.drop(r)
 }
 
-// write is the writer: what is urgent first, then small traffic in its order, then the operations with larger payloads in turn.
+// write is the writer goroutine: what is urgent first, then small traffic in its order, then the operations with larger payloads in turn.
 func (c *Conn) write() {
 	defer c.running.Done()
 	defer close(c.flushed)
 	c.mu.Lock()
 	for {
-		for len(c.urgent) == 0 && len(c.out) == 0 && !c.turnDue() && !c.drained {
+		for c.writing || !c.anythingDue() && !c.drained {
 			c.work.Wait()
 		}
-		if c.open+c.served > 1 {
+		if c.open+c.served > 1 && !c.drained {
 			// Others are likely to have something too: it leaves in the same write if they get to say it now.
+			c.writing = true
 			c.mu.Unlock()
 			runtime.Gosched()
 			c.mu.Lock()
+			c.writing = false
 		}
-		batch := c.nextBatch()
-		if len(batch) == 0 && len(c.answers) == 0 {
-			if c.drained {
-				c.unlock()
-				return
-			}
-			continue
+		batch := c.rest
+		if c.rest = nil; batch == nil {
+			batch = c.nextBatch()
 		}
-		answers := c.answers
-		c.answers = nil
-		c.unlock()
-		c.tell(answers)
+		if len(batch) == 0 && len(c.answers) == 0 && c.drained {
+			c.unlock()
+			return
+		}
+		c.writing = true
+		c.unlockAndTell()
 		if len(batch) > 0 {
 			if err := c.carrier.WriteFrames(batch); err != nil {
 				c.end(gone(err))
@@ -268,7 +284,50 @@ func (c *Conn) write() {
 			}
 		}
 		c.mu.Lock()
+		c.writing = false
 	}
+}
+
+func (c *Conn) anythingDue() bool {
+	return len(c.rest) > 0 || len(c.urgent) > 0 || len(c.out) > 0 || c.turnDue()
+}
+
+// unlockAndTell unlocks, and tells our mate what came up while a batch was gathered.
+func (c *Conn) unlockAndTell() {
+	answers := c.answers
+	c.answers = nil
+	c.unlock()
+	c.tell(answers)
+}
+
+// writeNow writes what is due on the goroutine that brought it, if nobody else writes and the descriptor takes it without waiting. With many
+// operations at once it is left to the writer goroutine, which makes fewer and larger writes. It unlocks.
+func (c *Conn) writeNow() {
+	s, ok := c.carrier.(*stream)
+	if !ok || s.direct == nil || c.writing || len(c.rest) > 0 || c.open+c.served > maxDirect || c.ending || len(c.urgent)+len(c.out) == 0 {
+		if c.anythingDue() {
+			c.work.Signal()
+		}
+		c.unlock()
+		return
+	}
+	c.writing = true
+	batch := c.nextBatch()
+	c.unlockAndTell()
+	n, err := s.writeNow(batch)
+	if err != nil {
+		// The writer goroutine meets the same error, and ends the connection: that is not for the goroutine of a caller to do.
+		n = 0
+	}
+	c.mu.Lock()
+	c.writing = false
+	if n < len(batch) {
+		c.rest = batch[n:]
+	}
+	if c.anythingDue() || c.drained {
+		c.work.Signal()
+	}
+	c.unlock()
 }
 
 // turnDue says whether a payload waits and its peer is known.
@@ -320,8 +379,8 @@ func (c *Conn) writeNext(b []byte, r *route) []byte {
 		r.begun, r.head = true, len(piece)
 	} else {
 		piece := pieceOf(t, r.head, min(room, int(c.theirs.frame)-frameOverhead))
-		mark := len(b)
-		b = append(b, 0)
+		var mark frameMark
+		b, mark = openFrame(b, len(piece))
 		b = appendMore(b, r.wire, r.outSeq-1, uint64(r.head), piece)
 		b = closeFrame(b, mark)
 		r.credit -= int64(len(piece))

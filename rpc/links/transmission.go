@@ -50,10 +50,9 @@ func (op *Operation) advance(a Advance) error {
 		op.discard(a.Payload)
 		return err
 	}
-	var t Ticket
+	t := &Ticket{Initial: a.Initial}
 	if a.Initial != nil {
 		op.sentInitial = true
-		t.Initial = a.Initial
 	}
 	if a.Payload != nil {
 		op.adopt(a.Payload)
@@ -79,8 +78,7 @@ func (op *Operation) advance(a Advance) error {
 		}
 	}
 	if !t.onlyGrants() || t.Allowance > 0 {
-		sent := t
-		op.emit(&sent)
+		op.emit(t)
 	}
 	op.completionSent()
 	return nil

@@ -226,17 +226,15 @@ type frame struct {
 	reason    string
 }
 
-// incoming is a ticket on its way in. What it may point to lies in it, so that a ticket is one piece of memory.
+// incoming is a ticket on its way in. What most tickets point to lies in it, so that they are one piece of memory.
 type incoming struct {
-	ticket   Ticket
-	payload  Payload
-	code     uint32
-	message  string
-	protocol Protocol
-	total    int
-	stash    map[uint64][]byte // pieces that came before their turn, by offset
-	known    bool              // the ticket itself has come
-	granted  int64             // bytes of the payload that were credited before it was whole
+	ticket  Ticket
+	payload Payload
+	code    uint32
+	total   int
+	stash   map[uint64][]byte // pieces that came before their turn, by offset
+	known   bool              // the ticket itself has come
+	granted int64             // bytes of the payload that were credited before it was whole
 }
 
 func (in *incoming) whole() bool {
@@ -424,16 +422,15 @@ func (d *decoder) ticketEnd(c *cursor, f *frame) {
 		t.Code = &f.in.code
 	}
 	if f.mask&hasMessage != 0 {
-		f.in.message = string(c.bytes(c.max(uint64(d.maxMetadata), "message")))
-		t.Message = &f.in.message
+		message := string(c.bytes(c.max(uint64(d.maxMetadata), "message")))
+		t.Message = &message
 	}
 	if f.mask&hasTermination != 0 {
 		t.Termination = Termination(c.enum(byte(RemoteFailure), "termination"))
 	}
 	if f.mask&hasProtocol != 0 {
-		f.in.protocol.Kind = ProtocolKind(c.enum(byte(InvocationContext), "protocol"))
-		f.in.protocol.Value = d.metadata(c)
-		t.Protocol = &f.in.protocol
+		t.Protocol = &Protocol{Kind: ProtocolKind(c.enum(byte(InvocationContext), "protocol"))}
+		t.Protocol.Value = d.metadata(c)
 	}
 }
 

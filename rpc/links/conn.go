@@ -81,7 +81,8 @@ type Conn struct {
 	lastTaken uint64  // what GOAWAY said
 	away      *string // the peer's reason, once it sent one
 	ending    bool
-	drained   bool // the writer is to return when nothing is due
+	lastWords *time.Timer // ends the connection after a write has failed
+	drained   bool        // the writer is to return when nothing is due
 	err       error
 }
 
@@ -144,7 +145,9 @@ func (c *Conn) start() {
 	if c.ending {
 		return
 	}
-	c.out = appendFrame(c.out, func(b []byte) []byte { return appendHello(b, c.opts.Side, c.ours) })
+	// HELLO goes before what is urgent already.
+	hello := appendFrame(nil, func(b []byte) []byte { return appendHello(b, c.opts.Side, c.ours) })
+	c.urgent = append(hello, c.urgent...)
 	c.running.Add(2)
 	go c.read()
 	go c.write()
@@ -228,6 +231,9 @@ func (c *Conn) end(err error) {
 		return
 	}
 	c.ending, c.drained = true, true
+	if c.lastWords != nil {
+		c.lastWords.Stop()
+	}
 	c.work.Signal()
 	c.mu.Unlock()
 

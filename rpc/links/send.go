@@ -3,6 +3,7 @@ package links
 import (
 	"encoding/binary"
 	"runtime"
+	"time"
 )
 
 // appendFrame appends a small frame with its length before it.
@@ -279,12 +280,22 @@ func (c *Conn) write() {
 		c.unlockAndTell()
 		if len(batch) > 0 {
 			if err := c.carrier.WriteFrames(batch); err != nil {
-				c.end(gone(err))
+				c.writeFailed(gone(err))
 				return
 			}
 		}
 		c.mu.Lock()
 		c.writing = false
+	}
+}
+
+// writeFailed leaves the end to the reader for a while: what the peer said last, or what it is that does not speak the protocol, is still to
+// be read, and is a better reason than a broken pipe. The connection stays marked as being written, so that nobody else tries.
+func (c *Conn) writeFailed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending {
+		c.lastWords = time.AfterFunc(c.opts.FlushTime, func() { c.end(err) })
 	}
 }
 

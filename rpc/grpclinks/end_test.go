@@ -334,6 +334,6 @@ func TestNoGoroutineOutlivesItsCall(t *testing.T) {
 			_, _ = e.invokeWith(ctx, "Wait", "goroutines")
 			cancel()
 		}
-		require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, 10*time.Second, 5*time.Millisecond)
+		requireGoroutines(t, before)
 	})
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -35,8 +37,7 @@ func (e *env) must(t *testing.T, method, in string, opts ...grpc.CallOption) str
 
 func (e *env) streamWith(t *testing.T, ctx context.Context, method string, opts ...grpc.CallOption) grpc.ClientStream {
 	t.Helper()
-	m := streamMethods[method]
-	s, err := e.cc.NewStream(ctx, &grpc.StreamDesc{StreamName: method, ClientStreams: m.client, ServerStreams: m.server}, "/test.S/"+method, opts...)
+	s, err := e.cc.NewStream(ctx, streamDesc(method), "/test.S/"+method, opts...)
 	require.NoError(t, err)
 	return s
 }
@@ -142,3 +143,21 @@ func renderStats(s stats.RPCStats) string {
 }
 
 func splitWords(s string) []string { return strings.Fields(s) }
+
+func streamDesc(method string) *grpc.StreamDesc {
+	m := streamMethods[method]
+	return &grpc.StreamDesc{StreamName: method, ClientStreams: m.client, ServerStreams: m.server}
+}
+
+// requireGoroutines waits until no more goroutines run than before.
+func requireGoroutines(t *testing.T, before int) {
+	t.Helper()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; <-ticker.C {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}

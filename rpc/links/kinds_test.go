@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/pconn"
 )
 
 // kinds are the links that every check of the original is made on.
@@ -27,6 +29,7 @@ var kinds = []struct {
 		a, b := reorderingCarriers()
 		return openConn(t, a, &ConnOptions{Unordered: true}), openConn(t, b, &ConnOptions{Unordered: true, Side: 1})
 	}},
+	{"packet connection", openPackets},
 	{"subprocess", openRelay},
 }
 
@@ -141,6 +144,23 @@ func (c *reordering) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	c.done.Wait()
 	return nil
+}
+
+// openPackets is a channel of a packet connection, of which only one end is known beforehand.
+func openPackets(t testing.TB) (Link, Link) {
+	t.Helper()
+	a, b := NewPackets(PacketChannel), NewPackets(PacketChannel)
+	channels := func(p *Packets) *pconn.Options {
+		return &pconn.Options{Channels: map[uint64]pconn.Handler{PacketChannel: p}}
+	}
+	near, far, err := pconn.Pipe(channels(a), channels(b))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		near.Close()
+		far.Close()
+	})
+	a.Bind(near)
+	return openConn(t, a, &ConnOptions{Unordered: true}), openConn(t, b, &ConnOptions{Unordered: true, Side: 1})
 }
 
 const relayVariable = "LINKS_TEST_RELAY"

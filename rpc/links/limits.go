@@ -59,6 +59,9 @@ const (
 	// cheap to make, larger ones dear to keep.
 	pooledSize    = 16 << 10
 	maxPooledSize = 1 << 20
+	// maxQueuedPackets (bytes) bounds frames that came over a channel and were not read yet. The reader waits for nobody, so a peer that keeps
+	// to its windows is far from it.
+	maxQueuedPackets = 64 << 20
 	// shownBytes is how much of what is not a frame is shown in an error.
 	shownBytes = 128
 	// DefaultFlushTime bounds how long Close tries to write what is already due.

@@ -61,6 +61,7 @@ func newRootCommand() *cobra.Command {
 		newMushroomCommand(),
 		newEventstreamCommand(),
 		newPRPCCommand(),
+		newGRPCCommand(),
 		newVersionCommand(),
 		newCompletionCommand(),
 	)

@@ -79,7 +79,7 @@ func (f *grpcFlags) run(cmd *cobra.Command, args []string, own int, do func(ctx 
 	cc := grpclinks.NewClientConn(conn, nil)
 	err = do(ctx, cc, args[:own])
 	err = errors.Join(grpcError(ctx, conn, err), cc.Close(), conn.Close())
-	return errors.Join(err, hangUp(context.WithoutCancel(ctx), c))
+	return errors.Join(err, hangUp(ctx, c))
 }
 
 // connectAfter connects as connect does, with so many arguments of the command's own before the endpoint.

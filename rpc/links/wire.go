@@ -244,7 +244,6 @@ func (in *incoming) whole() bool {
 // decoder reads frames. It checks every size against a limit before it takes memory for it.
 type decoder struct {
 	maxMetadata int
-	maxPayload  uint64
 	names       map[string]string
 }
 

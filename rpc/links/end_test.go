@@ -365,6 +365,35 @@ func TestEndNeverHoldsWithoutBound(t *testing.T) {
 	<-service.Stop(0)
 }
 
+// eager hands a ticket on as soon as it has a mate, and keeps what it is answered.
+type eager struct{ Recorder }
+
+func (e *eager) Join(link Link) {
+	link.Accept(&Ticket{ID: 1, Group: "g", Method: "m", Termination: Completion})
+}
+
+func TestAnswerToWhatComesWhileJoiningIsNotLost(t *testing.T) {
+	end := NewEnd(nil, nil)
+	link := &eager{}
+	Join(end, link)
+	require.Equal(t, Shutdown, await(t, &link.Recorder, terminated)[0].Termination)
+	// A connection is joined last in either order, because it starts then.
+	for range 2 {
+		a, b := osPipes(t)
+		service, invoker := NewEnd(ServicerFunc(echo), &EndOptions{AutoGrant: 2}), NewEnd(nil, nil)
+		require.NoError(t, service.Start())
+		require.NoError(t, invoker.Start())
+		near, far := openConn(t, StreamCarrier(a), nil), openConn(t, StreamCarrier(b), &ConnOptions{Side: 1})
+		Join(near, invoker)
+		op := operate(t, invoker, Opening{Completion: &Closing{}})
+		Join(far, service)
+		_, err := op.Recv(t.Context())
+		require.Equal(t, io.EOF, err)
+		<-invoker.Stop(0)
+		<-service.Stop(0)
+	}
+}
+
 func TestSplit(t *testing.T) {
 	a, b := Pipe()
 	calls, serves := Split(a)

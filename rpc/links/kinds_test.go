@@ -202,8 +202,10 @@ func relayMain() int {
 		conns[i] = conn
 	}
 	x, y := Pipe()
-	Join(conns[0], x)
-	Join(conns[1], y)
+	x.Join(conns[0])
+	y.Join(conns[1])
+	conns[0].Join(x)
+	conns[1].Join(y)
 	for _, conn := range conns {
 		<-conn.Done()
 	}

@@ -19,11 +19,21 @@ type null struct{}
 func (null) Accept(t *Ticket) { t.Payload.Free() }
 func (null) Join(Link)        {}
 
-// Join makes a and b each other's mate.
+// Join makes a and b each other's mate. A link that starts when it is joined, as a [Conn] does, is joined last, so that its mate can answer
+// what comes at once; of two others a learns of b first.
 func Join(a, b Link) {
-	b.Join(a)
+	if _, ok := a.(startsJoined); ok {
+		a, b = b, a
+	}
 	a.Join(b)
+	b.Join(a)
 }
+
+// startsJoined are links that hand tickets on as soon as they have a mate.
+type startsJoined interface{ startsJoined() }
+
+func (*Conn) startsJoined()      {}
+func (*splitFace) startsJoined() {}
 
 // mate is the place for a link's mate.
 type mate struct {

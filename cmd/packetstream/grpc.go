@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,12 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/pconn"
@@ -100,16 +91,17 @@ type statusError struct{ error }
 func (statusError) ExitCode() int   { return exitFailed }
 func (e statusError) Unwrap() error { return e.error }
 
-// grpcError tells what the peer answered from the end of the connection and of the time.
+// grpcError tells what the peer answered from the end of the connection, of the time, and from input that does not fit.
 func grpcError(ctx context.Context, conn *links.Conn, err error) error {
-	var refused statusError
-	_, ok := status.FromError(err)
+	var input *grpclinks.InputError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &input):
+		return usageError{err}
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case ok && conn.Err() == nil && !errors.As(err, &refused):
+	case conn.Err() == nil && grpclinks.Refused(err):
 		return statusError{err}
 	default:
 		return err
@@ -124,18 +116,11 @@ func newGRPCListCommand() *cobra.Command {
 		Example: "  packetstream grpc list -- ./plugin",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.run(cmd, args, 0, func(ctx context.Context, cc *grpclinks.ClientConn, _ []string) error {
-				s, err := newSchema(ctx, cc)
-				if err != nil {
-					return err
-				}
-				names, err := s.services()
-				if err != nil {
-					return err
-				}
+				names, err := grpclinks.NewExplorer(cc).Services(ctx)
 				for _, name := range names {
 					fmt.Fprintln(cmd.OutOrStdout(), name)
 				}
-				return s.close()
+				return err
 			})
 		},
 	}
@@ -151,16 +136,7 @@ func newGRPCDescribeCommand() *cobra.Command {
 		Example: "  packetstream grpc describe words.Explainer -- ./plugin",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.run(cmd, args, 1, func(ctx context.Context, cc *grpclinks.ClientConn, args []string) error {
-				s, err := newSchema(ctx, cc)
-				if err != nil {
-					return err
-				}
-				descriptor, _, err := s.find(strings.ReplaceAll(args[0], "/", "."))
-				if err != nil {
-					return err
-				}
-				describe(cmd.OutOrStdout(), descriptor)
-				return s.close()
+				return grpclinks.NewExplorer(cc).Describe(ctx, cmd.OutOrStdout(), args[0])
 			})
 		},
 	}
@@ -185,11 +161,11 @@ if there is none.`,
 				in = cmd.InOrStdin()
 			}
 			return f.run(cmd, args, 1, func(ctx context.Context, cc *grpclinks.ClientConn, args []string) error {
-				ctx, err := withHeaders(ctx, headers)
+				ctx, err := grpclinks.WithHeaders(ctx, headers)
 				if err != nil {
 					return err
 				}
-				return callMethod(ctx, cc, args[0], in, cmd.OutOrStdout())
+				return grpclinks.NewExplorer(cc).Call(ctx, args[0], in, cmd.OutOrStdout())
 			})
 		},
 	}
@@ -197,117 +173,4 @@ if there is none.`,
 	cmd.Flags().StringVarP(&data, "data", "d", "", "messages as JSON; - reads standard input")
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "metadata as KEY:VALUE, may be repeated")
 	return cmd
-}
-
-func withHeaders(ctx context.Context, headers []string) (context.Context, error) {
-	for _, header := range headers {
-		key, value, ok := strings.Cut(header, ":")
-		if !ok {
-			return nil, usagef("--header takes KEY:VALUE, got %q", header)
-		}
-		ctx = metadata.AppendToOutgoingContext(ctx, strings.TrimSpace(key), strings.TrimSpace(value))
-	}
-	return ctx, nil
-}
-
-// callMethod finds the method and runs it as a stream, which all kinds of methods are.
-func callMethod(ctx context.Context, cc *grpclinks.ClientConn, path string, in io.Reader, out io.Writer) error {
-	s, err := newSchema(ctx, cc)
-	if err != nil {
-		return err
-	}
-	path = strings.TrimPrefix(path, "/")
-	descriptor, files, err := s.find(strings.ReplaceAll(path, "/", "."))
-	if err != nil {
-		return err
-	}
-	method, ok := descriptor.(protoreflect.MethodDescriptor)
-	if !ok {
-		return usagef("%s is no method", path)
-	}
-	if err := s.close(); err != nil {
-		return err
-	}
-	types := dynamicpb.NewTypes(files)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	desc := &grpc.StreamDesc{ClientStreams: method.IsStreamingClient(), ServerStreams: method.IsStreamingServer()}
-	stream, err := cc.NewStream(ctx, desc, fmt.Sprintf("/%s/%s", method.Parent().FullName(), method.Name()))
-	if err != nil {
-		return err
-	}
-	sent := make(chan error, 1)
-	go func() { // ends with the input or the call; what it says counts only if the call does not say more
-		err := sendJSON(stream, method, types, in)
-		if err != nil {
-			cancel()
-		}
-		sent <- err
-	}()
-	err = receiveJSON(stream, method, types, out)
-	select {
-	case sendErr := <-sent:
-		if sendErr != nil {
-			return sendErr
-		}
-	default: // it still waits for input that nobody needs any more
-	}
-	return err
-}
-
-func sendJSON(stream grpc.ClientStream, method protoreflect.MethodDescriptor, types *dynamicpb.Types, in io.Reader) error {
-	decoder := json.NewDecoder(in)
-	for n := 0; ; n++ {
-		var object json.RawMessage
-		err := decoder.Decode(&object)
-		switch {
-		case err == io.EOF && (n > 0 || method.IsStreamingClient()):
-			return stream.CloseSend()
-		case err == io.EOF:
-			object = json.RawMessage("{}")
-		case err != nil:
-			return usagef("the messages are not JSON: %v", err)
-		case n > 0 && !method.IsStreamingClient():
-			return usagef("%s takes one message", method.FullName())
-		}
-		message := dynamicpb.NewMessage(method.Input())
-		if err := (protojson.UnmarshalOptions{Resolver: types}).Unmarshal(object, message); err != nil {
-			return usagef("message %d is no %s: %v", n, method.Input().FullName(), err)
-		}
-		if err := stream.SendMsg(message); err != nil {
-			return nil // receiving tells why
-		}
-	}
-}
-
-func receiveJSON(stream grpc.ClientStream, method protoreflect.MethodDescriptor, types *dynamicpb.Types, w io.Writer) error {
-	out := bufio.NewWriter(w)
-	for {
-		message := dynamicpb.NewMessage(method.Output())
-		if err := stream.RecvMsg(message); err != nil {
-			if err == io.EOF {
-				err = nil
-			}
-			return err
-		}
-		text, err := protojson.MarshalOptions{Resolver: types}.Marshal(message)
-		if err != nil {
-			return err
-		}
-		// protojson varies its spaces on purpose; a line of output should not.
-		var line bytes.Buffer
-		if err := json.Compact(&line, text); err != nil {
-			return err
-		}
-		line.WriteByte('\n')
-		if _, err := out.Write(line.Bytes()); err != nil {
-			return err
-		}
-		if err := out.Flush(); err != nil {
-			return err
-		}
-		if !method.IsStreamingServer() {
-			return nil
-		}
-	}
 }

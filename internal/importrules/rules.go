@@ -202,7 +202,7 @@ func refuse(p, imported string, inCore bool) string {
 
 // refuseAnywhere holds test files as well.
 func refuseAnywhere(p, imported string) string {
-	if under(imported, "google.golang.org/grpc") && !under(p, "rpc/grpclinks") {
+	if under(imported, "google.golang.org/grpc") && !under(p, "rpc/grpclinks", "examples") {
 		return "only rpc/grpclinks imports grpc"
 	}
 	if rel, ok := inside(imported); ok && under(rel, "cmd") && !under(p, "cmd") {

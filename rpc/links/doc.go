@@ -43,7 +43,7 @@
 //	7 GOAWAY  the highest operation of the peer that was taken, a reason (str)
 //
 // Operations are named by the side that begins them, upwards by 2 with the side as the lowest bit, in the order of their first tickets; no
-// name is used twice. Bits 0 of the mask is in the first ticket of the invocation side only.
+// name is used twice. Bit 0 of the mask is in the first ticket of the invocation side only.
 //
 // What the receiver does when:
 //

@@ -1,4 +1,4 @@
-package main
+package grpclinks
 
 import (
 	"context"
@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -48,7 +50,7 @@ func (s *schema) ask(req *reflectionpb.ServerReflectionRequest) (*reflectionpb.S
 		return nil, fmt.Errorf("asking the reflection service: %w", err)
 	}
 	if failure := reply.GetErrorResponse(); failure != nil {
-		return nil, statusError{fmt.Errorf("the reflection service says: %s", failure.GetErrorMessage())}
+		return nil, status.Error(codes.Code(failure.GetErrorCode()), failure.GetErrorMessage())
 	}
 	return reply, nil
 }

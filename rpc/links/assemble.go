@@ -76,8 +76,8 @@ func (c *Conn) takeTicket(r *route, f *frame) string {
 		return ""
 	}
 	in.payload.owner = r
-	// What comes at once, or within the window, is what the peer may send anyway.
-	if size := min(in.total, max(c.opts.Window, len(f.piece))); size < pooledSize {
+	// A sender that begins with a large piece means it: what a small one states is believed as its bytes come.
+	if size := min(in.total, statedTrust*len(f.piece)); size < pooledSize {
 		in.payload.data = make([]byte, 0, size)
 	} else {
 		in.payload.data = c.buffers.take(size)

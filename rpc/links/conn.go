@@ -66,7 +66,7 @@ type Conn struct {
 	served    int      // the peer's
 	highest   uint64   // above all names of the peer's that came
 	seen      idSet
-	early     int // operations of the peer known only by a ticket after their first
+	early     int // operations of the peer whose first ticket is not whole
 	urgent    []byte
 	out       []byte
 	batch     []byte

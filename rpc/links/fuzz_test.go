@@ -59,7 +59,7 @@ func FuzzConn(f *testing.F) {
 				break
 			}
 		}
-		if n := len(conn.byHop); n > len(data)+maxEarly {
+		if n := len(conn.byHop); n > 2*DefaultMaxOperations {
 			t.Fatalf("%d operations", n)
 		}
 		conn.Close()

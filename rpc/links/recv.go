@@ -162,7 +162,7 @@ func (c *Conn) routeOf(f *frame) (*route, error) {
 		return nil, &ProtocolError{Detail: "the name of an operation was used before"}
 	}
 	c.highest = f.id + 1
-	return c.newServed(f, hop), nil
+	return c.newServed(f, hop)
 }
 
 // routeUnordered makes a route for whatever frame of an operation comes first.
@@ -174,20 +174,23 @@ func (c *Conn) routeUnordered(f *frame, hop OperationID) (*route, error) {
 	case abort:
 		c.seen.add(hop)
 		return nil, nil
-	case c.early >= maxEarly:
-		return nil, nil
 	}
 	c.highest = max(c.highest, f.id+1)
 	c.seen.add(hop)
-	return c.newServed(f, hop), nil
+	return c.newServed(f, hop)
 }
 
-func (c *Conn) newServed(f *frame, hop OperationID) *route {
+// newServed makes a route for an operation of the peer, which our mate knows once the first ticket is whole. A peer that keeps to our limit is far
+// from having more of those than that.
+func (c *Conn) newServed(f *frame, hop OperationID) (*route, error) {
+	if c.early > c.opts.MaxOperations {
+		return nil, &ProtocolError{Detail: "more operations are begun and not whole than may be open"}
+	}
 	r := &route{conn: c, hop: hop, wire: f.id, payloads: 1, window: int64(c.ours.window), maxPayload: c.payloadLimit(0)}
 	c.openRoute(r)
 	c.byHop[hop] = r
 	c.early++
-	return r
+	return r, nil
 }
 
 // takeFrame takes what is counted at once, and the rest in its order.

@@ -45,60 +45,66 @@ func (f *grpcFlags) add(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 0, "time for everything, 0 for no limit")
 }
 
-// run connects and runs what is to be done with the client and the arguments before the endpoint, of which there are own.
+// run connects and does with the client what is to be done; own arguments of the command stand before the endpoint.
 func (f *grpcFlags) run(cmd *cobra.Command, args []string, own int, do func(ctx context.Context, cc *grpclinks.ClientConn, args []string) error) error {
-	ctx, stop := untilInterrupted(cmd.Context())
-	defer stop()
-	if f.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.timeout)
-		defer cancel()
+	peer, err := parsePeerAfter(cmd, args, own)
+	if err == nil {
+		err = f.conn.check(cmd)
 	}
-	packets := links.NewPackets(f.channel)
-	opts := f.conn.options(nil)
-	opts.Channels = map[uint64]pconn.Handler{f.channel: packets}
-	c, err := connectAfter(ctx, cmd, args, own, opts)
 	if err != nil {
 		return err
 	}
-	defer f.conn.done()
-	packets.Bind(c.Conn)
-	conn, err := links.NewConn(packets, &links.ConnOptions{Unordered: true})
-	if err != nil {
-		return errors.Join(err, hangUp(ctx, c))
+	if f.conn.dryRun {
+		return printPlan(cmd.OutOrStdout(), peer)
 	}
-	cc := grpclinks.NewClientConn(conn, nil)
-	err = do(ctx, cc, args[:own])
-	err = errors.Join(grpcError(ctx, conn, err), cc.Close(), conn.Close())
-	return errors.Join(err, hangUp(ctx, c))
+	ctx, stop := untilInterrupted(cmd.Context())
+	defer stop()
+	ctx, cancel := withTimeout(ctx, f.timeout)
+	defer cancel()
+	packets := links.NewPackets(f.channel)
+	opts := f.conn.options(nil)
+	defer f.conn.done()
+	opts.Channels = map[uint64]pconn.Handler{f.channel: packets}
+	return converse(ctx, peer, opts, func(c *endpoint.Conn) error {
+		packets.Bind(c.Conn)
+		conn, err := links.NewConn(packets, &links.ConnOptions{Unordered: true})
+		if err != nil {
+			return err
+		}
+		cc := grpclinks.NewClientConn(conn, nil)
+		err = grpcError(ctx, cmd, conn, do(ctx, cc, args[:own]))
+		return errors.Join(err, cc.Close(), conn.Close())
+	})
 }
 
-// connectAfter connects as connect does, with so many arguments of the command's own before the endpoint.
-func connectAfter(ctx context.Context, cmd *cobra.Command, args []string, own int, opts *pconn.Options) (*endpoint.Conn, error) {
+// parsePeerAfter is parsePeer with so many arguments of the command's own before the endpoint.
+func parsePeerAfter(cmd *cobra.Command, args []string, own int) (endpoint.Endpoint, error) {
 	dash := cmd.ArgsLenAtDash()
 	switch {
 	case dash == own && len(args) > own:
-		return endpoint.Exec{Args: args[own:]}.Dial(ctx, opts)
+		return endpoint.Exec{Args: args[own:]}, nil
 	case dash < 0 && len(args) == own+1:
-		return endpoint.Dial(ctx, args[own], opts)
+		return parseEndpoint(cmd, args[own])
 	}
-	return nil, usagef("%s takes %d argument(s) and one ENDPOINT, or -- and a command; got %q", cmd.CommandPath(), own, args)
+	return nil, usagef(cmd, "it takes %d argument(s) and one ENDPOINT, or -- and a command; got %q", own, args)
 }
 
 // statusError is a call that the peer answered with a status other than OK.
 type statusError struct{ error }
 
-func (statusError) ExitCode() int   { return exitFailed }
+// Is makes it a failure of the peer's for the exit code.
+func (statusError) Is(target error) bool { return target == errFailed }
+
 func (e statusError) Unwrap() error { return e.error }
 
 // grpcError tells what the peer answered from the end of the connection, of the time, and from input that does not fit.
-func grpcError(ctx context.Context, conn *links.Conn, err error) error {
+func grpcError(ctx context.Context, cmd *cobra.Command, conn *links.Conn, err error) error {
 	var input *grpclinks.InputError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &input):
-		return usageError{err}
+		return usagef(cmd, "%w", err)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case conn.Err() == nil && grpclinks.Refused(err):

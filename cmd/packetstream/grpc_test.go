@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 )
 
 // buildPlugin builds the plugin of the example, which has reflection.
@@ -37,7 +36,6 @@ func runGRPC(t *testing.T, stdin string, args ...string) (string, int) {
 }
 
 func TestGRPC(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	plugin := buildPlugin(t)
 	cases := map[string]struct {
 		stdin string

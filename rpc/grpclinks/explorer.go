@@ -111,10 +111,10 @@ func (e *Explorer) Call(ctx context.Context, path string, in io.Reader, out io.W
 	sent := make(chan error, 1)
 	go func() { // ends with the input or the call; what it says counts only if the call does not say more
 		err := sendJSON(stream, method, types, in)
+		sent <- err
 		if err != nil {
 			cancel()
 		}
-		sent <- err
 	}()
 	err = receiveJSON(stream, method, types, out)
 	select {
@@ -127,29 +127,49 @@ func (e *Explorer) Call(ctx context.Context, path string, in io.Reader, out io.W
 	return err
 }
 
+// sendJSON sends what it reads, and of a method that takes one message nothing before it is known that there is no other.
 func sendJSON(stream grpc.ClientStream, method protoreflect.MethodDescriptor, types *dynamicpb.Types, in io.Reader) error {
 	decoder := json.NewDecoder(in)
-	for n := 0; ; n++ {
-		var object json.RawMessage
-		err := decoder.Decode(&object)
-		switch {
-		case err == io.EOF && (n > 0 || method.IsStreamingClient()):
-			return stream.CloseSend()
-		case err == io.EOF:
-			object = json.RawMessage("{}")
-		case err != nil:
-			return badInput("the messages are not JSON: %v", err)
-		case n > 0 && !method.IsStreamingClient():
+	if !method.IsStreamingClient() {
+		message, err := nextMessage(decoder, method, types)
+		if err == io.EOF {
+			message = dynamicpb.NewMessage(method.Input())
+		} else if err != nil {
+			return err
+		} else if _, err := nextMessage(decoder, method, types); err != io.EOF {
 			return badInput("%s takes one message", method.FullName())
 		}
-		message := dynamicpb.NewMessage(method.Input())
-		if err := (protojson.UnmarshalOptions{Resolver: types}).Unmarshal(object, message); err != nil {
-			return badInput("message %d is no %s: %v", n, method.Input().FullName(), err)
+		_ = stream.SendMsg(message) // receiving tells why not
+		return nil
+	}
+	for {
+		message, err := nextMessage(decoder, method, types)
+		if err == io.EOF {
+			return stream.CloseSend()
 		}
-		if err := stream.SendMsg(message); err != nil {
+		if err != nil {
+			return err
+		}
+		if stream.SendMsg(message) != nil {
 			return nil // receiving tells why
 		}
 	}
+}
+
+func nextMessage(decoder *json.Decoder, method protoreflect.MethodDescriptor, types *dynamicpb.Types) (*dynamicpb.Message, error) {
+	var object json.RawMessage
+	err := decoder.Decode(&object)
+	if err == io.EOF {
+		return nil, err
+	}
+	if err != nil {
+		return nil, badInput("the messages are not JSON: %v", err)
+	}
+	message := dynamicpb.NewMessage(method.Input())
+	if err := (protojson.UnmarshalOptions{Resolver: types}).Unmarshal(object, message); err != nil {
+		return nil, badInput("not a %s: %v", method.Input().FullName(), err)
+	}
+	return message, nil
 }
 
 func receiveJSON(stream grpc.ClientStream, method protoreflect.MethodDescriptor, types *dynamicpb.Types, w io.Writer) error {

@@ -524,7 +524,7 @@ func TestAnswersOfInlineAndOtherHandlersMix(t *testing.T) {
 // slowly, so that handlers wait for room again and again.
 func TestManyRepliesThroughAFullQueue(t *testing.T) {
 	reply := pattern(60_000)
-	p := rawSized(t, serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+	p := rawSized(t, serve(func(_ context.Context, _ *pconn.Request) (pconn.Reply, error) {
 		return pconn.Bytes(reply), nil
 	}), 1<<20, 8<<10)
 	const n = 400

@@ -210,7 +210,7 @@ func TestRawCodec(t *testing.T) {
 	mux.Handle(1, pconn.Typed(func(_ context.Context, b []byte) (string, error) { return string(bytes.ToUpper(b)), nil }))
 	mux.Handle(2, pconn.Typed(func(_ context.Context, a netip.Addr) (netip.Addr, error) { return a.Next(), nil }))
 	mux.Handle(3, pconn.Typed(func(_ context.Context, n int) (int, error) { return n, nil }))
-	mux.Handle(4, pconn.Typed(func(_ context.Context, s string) (any, error) { return nil, nil }))
+	mux.Handle(4, pconn.Typed(func(_ context.Context, _ string) (any, error) { return nil, nil }))
 	o := &pconn.Options{Handler: mux, Codec: pconn.Raw}
 	a, _ := pair(t, o, o)
 	s, err := pconn.Call[[]byte, string](soon(t), a, 1, []byte("abc"))

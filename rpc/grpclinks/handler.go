@@ -41,7 +41,7 @@ func (a *attachment) Service(ctx context.Context, op *links.Operation) error {
 	}
 	c.method = m
 	c.waiting, c.hasWaiting = first, some
-	c.prepare(a, ctx, first.Initial)
+	c.prepare(ctx, a, first.Initial)
 	if m.desc != nil {
 		c.serveUnary()
 	} else {
@@ -69,7 +69,7 @@ func (c valuesContext) Value(key any) any {
 }
 
 // prepare makes the context and the format of a call.
-func (c *serverCall) prepare(a *attachment, ctx context.Context, pairs links.Metadata) {
+func (c *serverCall) prepare(ctx context.Context, a *attachment, pairs links.Metadata) {
 	options := optionsOf(c.op.Protocol())
 	c.format = serverFormat(options)
 	md := incomingMD(pairs, options)

@@ -1,6 +1,7 @@
 package grpclinks
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -49,7 +50,7 @@ func validate(md metadata.MD) error {
 
 func validatePairs(key string, values []string) error {
 	if key == "" {
-		return fmt.Errorf("there is an empty key in the header")
+		return errors.New("there is an empty key in the header")
 	}
 	if key[0] == ':' {
 		return nil // reserved, and left out when it is sent

@@ -146,7 +146,7 @@ const oddText = "a\x00b%41 %\r\nü→🙂 end "
 
 var unaryMethods = map[string]func(s *testServer, ctx context.Context, in string) (*text, error){
 	"Echo": func(_ *testServer, _ context.Context, in string) (*text, error) { return say(in), nil },
-	"Nil":  func(_ *testServer, _ context.Context, in string) (*text, error) { return nil, nil },
+	"Nil":  func(_ *testServer, _ context.Context, _ string) (*text, error) { return nil, nil },
 	"Fail": func(_ *testServer, ctx context.Context, in string) (*text, error) {
 		if err := grpc.SetHeader(ctx, metadata.Pairs("h", "1")); err != nil {
 			return nil, err

@@ -479,7 +479,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	a, b := net.Pipe() // whose reads and writes meet
 	near, far := openConn(t, StreamCarrier(a), nil), openConn(t, StreamCarrier(b), &ConnOptions{Side: 1})
 	ctxErr := make(chan error, 1)
-	invoker, _ := startEnds(t, near, far, ServicerFunc(func(ctx context.Context, op *Operation) error {
+	invoker, _ := startEnds(t, near, far, ServicerFunc(func(ctx context.Context, _ *Operation) error {
 		<-ctx.Done()
 		ctxErr <- ctx.Err()
 		return nil

@@ -135,7 +135,7 @@ func TestTimeouts(t *testing.T) {
 func TestContextOfTheInvokerEndsTheOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := make(chan error, 2)
-		invoker, _ := openPair(t, ServicerFunc(func(ctx context.Context, op *Operation) error {
+		invoker, _ := openPair(t, ServicerFunc(func(ctx context.Context, _ *Operation) error {
 			inner, cancel := context.WithCancel(ctx)
 			defer cancel()
 			<-inner.Done()
@@ -217,7 +217,7 @@ func TestEndActions(t *testing.T) {
 
 func TestSendWaitsForRoomAndItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		invoker, _ := openPair(t, ServicerFunc(func(ctx context.Context, op *Operation) error {
+		invoker, _ := openPair(t, ServicerFunc(func(ctx context.Context, _ *Operation) error {
 			<-ctx.Done()
 			return nil
 		}), &EndOptions{})
@@ -243,7 +243,7 @@ func TestSendWaitsForRoomAndItsContext(t *testing.T) {
 
 func TestSeveralReceivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		invoker, _ := openPair(t, ServicerFunc(func(ctx context.Context, op *Operation) error {
+		invoker, _ := openPair(t, ServicerFunc(func(_ context.Context, op *Operation) error {
 			time.Sleep(time.Second)
 			for range 3 {
 				if err := op.Advance(Advance{Payload: text("x")}); err != nil {

@@ -177,7 +177,7 @@ func renderTicket(t *Ticket) string {
 // traceScripts do what was done with the original, by name of the trace.
 var traceScripts = map[string]func(s *script){
 	"unary: everything in one ticket each way": func(s *script) {
-		s.onStep = func(op *Operation, a Advance) error {
+		s.onStep = func(op *Operation, _ Advance) error {
 			return op.Advance(Advance{Initial: named("sim"), Payload: text("r"), Completion: closingOf("stm", 0, "fine")})
 		}
 		s.operate(Opening{Initial: named("cim"), Payload: text("q"), Completion: &Closing{}})

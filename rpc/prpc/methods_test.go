@@ -182,7 +182,7 @@ func TestBadTrees(t *testing.T) {
 // Full names come first, then the locator with the longest name.
 func TestLocators(t *testing.T) {
 	answer := func(text string) prpc.Locator {
-		return prpc.LocatorFunc(func(name string, r *prpc.Request) (prpc.Method, error) {
+		return prpc.LocatorFunc(func(name string, _ *prpc.Request) (prpc.Method, error) {
 			switch name {
 			case "gone":
 				return nil, errors.New("database is away")

@@ -168,7 +168,7 @@ func TestReconnectTriesAgain(t *testing.T) {
 		d := newDialer(t)
 		c := d.connect(t, prpc.Options{HandshakeTimeout: time.Second})
 		working := d.options
-		d.options = &prpc.Options{OnConnect: func(ctx context.Context, _ *prpc.Conn) error {
+		d.options = &prpc.Options{OnConnect: func(_ context.Context, _ *prpc.Conn) error {
 			<-time.After(10 * time.Second)
 			return nil
 		}}

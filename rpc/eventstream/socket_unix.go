@@ -5,6 +5,8 @@ package eventstream
 import (
 	"io"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // tryWriter writes to a socket what it takes without waiting. One goroutine at a time may use it.
@@ -17,7 +19,7 @@ type tryWriter struct {
 	err error
 }
 
-// newTryWriter returns nil if w is no socket: those alone are known to be non-blocking.
+// newTryWriter returns nil if w is no socket, or one in blocking mode.
 func newTryWriter(w io.Writer) *tryWriter {
 	raw := socketOf(w)
 	if raw == nil {
@@ -85,7 +87,8 @@ func (s *socketReader) Read(p []byte) (int, error) {
 	return s.n, nil
 }
 
-// socketOf returns the descriptor of v if it is a socket, else nil.
+// socketOf returns the descriptor of v if it is a socket that the runtime can wait for, else nil: an inherited one may
+// be in blocking mode.
 func socketOf(v any) syscall.RawConn {
 	sc, ok := v.(syscall.Conn)
 	if !ok {
@@ -98,7 +101,8 @@ func socketOf(v any) syscall.RawConn {
 	socket := false
 	err = raw.Control(func(fd uintptr) {
 		_, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_TYPE)
-		socket = err == nil
+		flags, flagsErr := unix.FcntlInt(fd, unix.F_GETFL, 0)
+		socket = err == nil && flagsErr == nil && flags&unix.O_NONBLOCK != 0
 	})
 	if err != nil || !socket {
 		return nil

@@ -45,7 +45,7 @@ func (d *Decoder) Decode(f *Frame) error {
 }
 
 // decodeOwned is Decode for who keeps headers and payload: they are in memory of their own. It also
-// returns the message's length.
+// returns how many bytes they hold, about.
 func (d *Decoder) decodeOwned() (f Frame, size int, err error) {
 	b, err := d.next()
 	if err != nil {
@@ -57,12 +57,14 @@ func (d *Decoder) decodeOwned() (f Frame, size int, err error) {
 	}
 	d.scratch = f.Headers
 	f.Headers = append(make(Headers, 0, len(f.Headers)), f.Headers...)
+	clear(d.scratch) // or it would hold the text of the headers until the next message
+	size = len(b) + headerOverhead*len(f.Headers)
 	if len(b) >= ownBufferLen && d.start == d.end {
 		d.buf, d.start, d.end = nil, 0, 0
-		return f, len(b), nil
+		return f, size, nil
 	}
 	f.Payload = append([]byte(nil), f.Payload...)
-	return f, len(b), nil
+	return f, size, nil
 }
 
 func (d *Decoder) parse(b []byte, f *Frame) error {

@@ -64,6 +64,10 @@ const (
 	// that a flood of empty messages is bounded by the same number as a few large ones.
 	messageOverhead = 512
 
+	// headerOverhead is what a header that was received costs in bytes beside its encoding, which can be as short
+	// as two: the size of a Header.
+	headerOverhead = 48
+
 	// drainTimeout is how long a closing connection goes on writing what it had accepted.
 	drainTimeout = time.Second
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 )
 
@@ -27,7 +28,8 @@ type ServerStream struct {
 }
 
 func newServerStream(c *ServerConn, e envelope) *ServerStream {
-	st := &ServerStream{conn: c, id: e.stream, operation: e.operation, inbox: newInbox(c.in)}
+	// A clone, for the operation is a part of the text of all the first message's headers.
+	st := &ServerStream{conn: c, id: e.stream, operation: strings.Clone(e.operation), inbox: newInbox(c.in)}
 	st.ctx, st.cancel = context.WithCancelCause(c.ctx)
 	return st
 }

@@ -25,7 +25,9 @@ func TestBlockingSockets(t *testing.T) {
 	syscall.CloseOnExec(fds[1])
 	server := eventstreamtest.New()
 	ended := make(chan error, 1)
-	go func() { ended <- server.ServeConn(t.Context(), shutdownSocket{os.NewFile(uintptr(fds[0]), "server"), fds[0]}) }()
+	go func() {
+		ended <- server.ServeConn(t.Context(), shutdownSocket{os.NewFile(uintptr(fds[0]), "server"), fds[0]})
+	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	c, err := eventstream.NewClient(ctx, shutdownSocket{os.NewFile(uintptr(fds[1]), "client"), fds[1]}, nil)

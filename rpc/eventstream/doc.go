@@ -43,6 +43,10 @@
 // closed, holds back its own connection and nothing else. A peer that has pings answered and does not read the answers loses
 // its connection.
 //
+// A server runs a handler on the goroutine that receives where it can. If the handler then waits for something other than
+// its own stream, or takes long, the connection's other streams wait for it: for 10 ms at most, after which another
+// goroutine receives, and the operation's next streams, twice as many each time, get goroutines at once.
+//
 // # Differences from the reference
 //
 // The reference is the CRT's C library. The wire is the same, byte for byte, save for what follows. All of it is
@@ -69,6 +73,8 @@
 //     waits for the client to close before it does (Server.Linger): a client that sees the socket close first may lose the reason.
 //   - A server closes the socket under TLS without TLS's close_notify, for the reference's client takes that for its own wish
 //     to close.
+//   - A panic in a callback or a handler ends the program, as everywhere in Go. There, an exception in the setup callback
+//     closes the connection, and one in any other is printed and ignored.
 //   - Replies on different streams may come in another order than the requests, for handlers run concurrently.
 //   - Limits that the reference does not have: queues, streams per connection, the time for the handshake and for a write.
 //

@@ -7,8 +7,9 @@ import (
 
 // Handler serves the streams of a server.
 type Handler interface {
-	// ServeStream serves one stream, on a goroutine of its own, and ends it by returning. The
-	// stream's first message is there to be taken by Recv.
+	// ServeStream serves one stream and ends it by returning; streams are served concurrently. The stream's first
+	// message is there to be taken by Recv. It may begin on the goroutine that receives for the connection, and so
+	// hold up other streams for some milliseconds, once in a while, if it waits for anything but its own stream.
 	//
 	// With nil a message that terminates the stream is sent, unless either end has sent one. An error that is an
 	// *ApplicationError is sent as one and terminates the stream; ErrRefuseStream ends the connection with an

@@ -31,6 +31,7 @@ const (
 
 // Line is something said.
 type Line struct {
+	N    int       `json:"n"` // counts all lines
 	From string    `json:"from"`
 	Text string    `json:"text"`
 	At   time.Time `json:"at"`
@@ -43,8 +44,9 @@ type Demo struct {
 	stop   context.CancelFunc
 	ticker sync.WaitGroup
 
-	// mu guards history. Nothing is sent under it.
+	// mu guards what follows. Nothing is sent under it.
 	mu      sync.Mutex
+	said    int // lines so far
 	history []Line
 }
 
@@ -147,6 +149,8 @@ func (d *Demo) say(_ context.Context, r *mushroom.Request) (any, error) {
 	}
 	line := Line{From: name, Text: said, At: time.Now().UTC()}
 	d.mu.Lock()
+	d.said++
+	line.N = d.said
 	d.history = append(d.history, line)
 	if n := len(d.history); n > maxHistory {
 		d.history = slices.Delete(d.history, 0, n-maxHistory)

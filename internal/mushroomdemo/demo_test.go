@@ -74,6 +74,7 @@ func TestChat(t *testing.T) {
 		_, err = s.Request(ctx, "say", " hello "+string(rune('A'+n)))
 		require.NoError(t, err)
 		line := <-said
+		assert.Equal(t, n+1, line.N)
 		assert.Equal(t, "Ada", line.From)
 		assert.Equal(t, "hello "+string(rune('A'+n)), line.Text)
 	}
@@ -101,13 +102,7 @@ func TestPageIsServed(t *testing.T) {
 // PACKETSTREAM_SCREENSHOTS if that is set.
 func TestBrowser(t *testing.T) {
 	modules := livepeer.Dir(t, "mushroom-browser")
-	programs := make(map[string]string)
-	for _, name := range []string{"node", "chromium"} {
-		var err error
-		if programs[name], err = exec.LookPath(name); err != nil {
-			t.Skipf("live peer absent: %s: %v", name, err)
-		}
-	}
+	node, chromium := livepeer.Node(t, 20), livepeer.Program(t, "chromium")
 	_, service, err := mushroomtest.New("secret", mushroom.ServerOptions{})
 	require.NoError(t, err)
 	listener := httptest.NewServer(service)
@@ -120,10 +115,12 @@ func TestBrowser(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, programs["node"], "testdata/browser/page.cjs", "--modules", modules,
-		"--chromium", programs["chromium"], "--demo", startDemo(t), "--service", listener.URL+"/",
-		"--screenshots", screenshots).CombinedOutput()
+	cmd := exec.CommandContext(ctx, node, "testdata/browser/page.cjs", "--modules", modules,
+		"--chromium", chromium, "--demo", startDemo(t), "--service", listener.URL+"/",
+		"--screenshots", screenshots)
+	cmd.WaitDelay = 5 * time.Second // for the browser
+	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	require.NoError(t, err)
-	assert.Len(t, regexp.MustCompile(`(?m)^ok `).FindAll(out, -1), 12)
+	assert.Len(t, regexp.MustCompile(`(?m)^ok `).FindAll(out, -1), 16)
 }

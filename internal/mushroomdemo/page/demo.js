@@ -63,11 +63,17 @@ async function ping(to) {
 async function connect() {
   await client?.close();
   clearInterval(pings);
+  // A line may come before the history without being in it, or after it and be in it, too.
+  const early = [];
+  let told = null; // the numbers of the lines in the history
   const mine = client = new Client({
     url: "rpc/",
     transports: [transport],
     methods: {
-      said: showLine,
+      said: (line) => {
+        if (!told) early.push(line);
+        else if (!told.has(line.n)) showLine(line);
+      },
       tick: showTick,
       people: (count) => { find("people").textContent = count; },
     },
@@ -83,8 +89,9 @@ async function connect() {
     showState();
     await connecting;
     const history = await mine.request("join", name);
+    told = new Set(history.map(({ n }) => n));
     find("lines").replaceChildren();
-    history.forEach(showLine);
+    [...history, ...early.filter(({ n }) => !told.has(n))].forEach(showLine);
     const pinged = () => ping(mine).catch(() => {}); // the state says what is wrong
     pinged();
     pings = setInterval(pinged, PING_EVERY);

@@ -86,6 +86,10 @@ export class Client extends EventTarget {
     this.state = "connecting";
     try {
       const welcome = await this.#bootstrap();
+      if (this.state === "closed") {
+        this.#decline(welcome);
+        throw new SessionEnded("closed while connecting");
+      }
       const Carrier = { ws: Socket, poll: Poller }[welcome.transport];
       if (!Carrier) throw new SessionEnded(`unknown transport ${welcome.transport}`);
       this.transport = welcome.transport;
@@ -121,6 +125,13 @@ export class Client extends EventTarget {
     if (response.status === 501) throw new SessionEnded("no suitable transport found", 501);
     if (!response.ok) throw new SessionEnded(`HTTP status ${response.status}`, response.status);
     return response.json();
+  }
+
+  /** Gives back a session that nobody wants any more. One by websocket ends by itself if it is never opened. */
+  #decline({ transport, url }) {
+    if (transport !== "poll") return;
+    const headers = { "Content-Type": "text/plain" };
+    fetch(url, { method: "POST", headers, body: JSON.stringify([[DISCONNECT]]) }).catch(() => {});
   }
 
   /** Calls a method of the server. Rejects with RequestError, RequestTimeout or SessionEnded. */
@@ -275,9 +286,13 @@ class Socket {
     this.#closed = new Promise((resolve) => { socket.onclose = resolve; });
     this.#closed.then(() => this.#session.end(new SessionEnded("the websocket was closed")));
     socket.onmessage = (event) => {
-      const message = JSON.parse(event.data);
-      if (!this.#session.take([message])) return;
-      if (message[0] >= NOTIFICATION) socket.send(JSON.stringify([HEARTBEAT, this.#session.last()]));
+      try {
+        const message = JSON.parse(event.data);
+        if (!this.#session.take([message])) return;
+        if (message[0] >= NOTIFICATION) socket.send(JSON.stringify([HEARTBEAT, this.#session.last()]));
+      } catch (error) {
+        this.#session.end(new SessionEnded(`bad message: ${error.message}`));
+      }
     };
     return new Promise((resolve, reject) => {
       socket.onopen = () => { resolve(); this.wake(); };

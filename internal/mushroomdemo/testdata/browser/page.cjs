@@ -97,6 +97,32 @@ const checks = {
     assert.equal(got.filter((l) => l.endsWith('Ada')).length, 1);
   },
 
+  async lines_said_while_joining_are_shown_once(context, transport) {
+    if (transport === 'ws') return 'skipped: the order is made by hand, in the answer to a poll';
+    const page = await context.newPage();
+    const line = (n) => ({ n, from: 'Bob', text: `line ${n}`, at: new Date().toISOString() });
+    let joined;
+    const join = new Promise((resolve) => { joined = resolve; });
+    let polls = 0;
+    await page.route(/\/rpc\//, async (route) => {
+      const body = JSON.parse(route.request().postData());
+      if (body.transports) {
+        await route.fulfill({ json: { transport: 'poll', url: `${args.demo}rpc/${'x'.repeat(22)}/` } });
+      } else if (body[0][0] !== 0) {
+        if (body[0][2] === 'join') joined();
+        await route.fulfill({ json: null });
+      } else if (polls++ === 0) {
+        await join;
+        await route.fulfill({
+          json: [[1, 0, 'said', line(2)], [3, 1, 0, [line(1)]], [1, 2, 'said', line(1)], [1, 3, 'said', line(3)], [0, 0]],
+        });
+      } // and no more answers
+    });
+    await page.goto(`${args.demo}?transport=poll&name=Ada`);
+    await until('third line', async () => (await lines(page)).includes('line 3') || await lines(page));
+    assert.deepEqual(await lines(page), ['line 1', 'line 2', 'line 3']);
+  },
+
   async buttons_disconnect_and_reconnect(context, transport) {
     const ada = await open(context, transport, 'Ada');
     await ada.click('#disconnect');
@@ -165,6 +191,35 @@ const checks = {
       after: ['SessionEnded', null],
       state: 'closed',
     });
+  },
+
+  async closed_while_connecting_stays_closed(context, transport) {
+    const page = await open(context, 'ws', 'Eve');
+    const got = await page.evaluate(async ([url, transport]) => {
+      const { Client } = await import('/mushroom.js');
+      const options = { url, auth: 'secret' };
+      const observer = new Client({ ...options, transports: ['poll'] });
+      await observer.connect();
+      const before = await observer.request('sessions');
+      let sockets = 0;
+      window.WebSocket = class extends WebSocket {
+        constructor(address) {
+          super(address);
+          sockets += 1;
+        }
+      };
+      const client = new Client({ ...options, transports: [transport] });
+      const outcome = client.connect().then(() => 'connected', (e) => e.message);
+      await client.close();
+      const out = [await outcome, client.state];
+      for (let n = 0; transport === 'poll' && n < 200 && await observer.request('sessions') > before; n++) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      out.push(transport === 'ws' ? sockets : Math.max(0, await observer.request('sessions') - before));
+      await observer.close();
+      return out;
+    }, [args.service, transport]);
+    assert.deepEqual(got, ['closed while connecting', 'closed', 0]);
   },
 
   async client_hears_of_the_end(context, transport) {

@@ -20,21 +20,14 @@ import (
 	"github.com/packetstream/packetstream/rpc/mushroom"
 )
 
-func program(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("live peer absent: %s: %v", name, err)
-	}
-	return path
-}
-
 // checks runs a program that prints a line a check and counts those that are ok.
 func checks(t *testing.T, name string, args ...string) (ok int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = 5 * time.Second // for what it has started itself
+	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	assert.NoError(t, err)
 	assert.NotContains(t, string(out), "FAIL")
@@ -50,7 +43,7 @@ func TestLivePythonClient(t *testing.T) {
 }
 
 func TestLiveBrowserClientOfTheOriginal(t *testing.T) {
-	dir, node := livepeer.Dir(t, "mushroom-js"), program(t, "node")
+	dir, node := livepeer.Dir(t, "mushroom-js"), livepeer.Node(t, 20)
 	_, url := newTestService(t, nil, mushroom.ServerOptions{})
 	assert.Equal(t, 16, checks(t, node, "--experimental-websocket", "testdata/peers/client_js.cjs",
 		"--js", dir+"/mushroom.js", "--url", url))
@@ -60,7 +53,7 @@ func TestLiveBrowserClientOfTheOriginal(t *testing.T) {
 func pythonServer(t testing.TB, args ...string) (url string) {
 	t.Helper()
 	python := livepeer.Python(t, "mushroom")
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	args = append([]string{"testdata/peers/server.py", "--stdin"}, args...)
 	server := exec.CommandContext(ctx, python, args...)
 	server.Stderr = os.Stderr

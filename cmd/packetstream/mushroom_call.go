@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/rpc/mushroom"
 )
 
@@ -56,7 +56,7 @@ standard error.`,
 	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	flags.BoolVar(&c.notify, "notify", false, "send a notification, which has no answer")
 	flags.BoolVar(&c.follow, "follow", false, "print notifications as they come")
-	flags.BoolVar(&c.dryRun, "dry-run", false, "print the command instead of running it")
+	flags.BoolVar(&c.dryRun, "dry-run", false, "print what would be started or connected to, and do nothing")
 	return cmd
 }
 
@@ -85,14 +85,18 @@ func (c *mushroomCall) run(cmd *cobra.Command, args []string, dash int) error {
 		return err
 	}
 	if c.dryRun {
-		_, err := fmt.Fprintln(dataWriter{cmd.OutOrStdout()}, strings.Join(command, " "))
+		if command != nil {
+			return printPlan(dataWriter{cmd.OutOrStdout()}, endpoint.Exec{Args: command})
+		}
+		_, err := fmt.Fprintln(dataWriter{cmd.OutOrStdout()}, "would connect to", url)
 		return err
 	}
-	session, err := c.open(cmd, url, command)
+	printer := &notificationPrinter{out: dataWriter{cmd.OutOrStdout()}, quiet: !c.follow, failed: make(chan error, 1)}
+	session, err := c.open(cmd, printer, url, command)
 	if err != nil {
-		return err
+		return interrupted(cmd.Context(), err)
 	}
-	err = c.talk(cmd, session, args, data)
+	err = c.talk(cmd, session, printer.failed, args, data)
 	if closing := session.Close(); err == nil {
 		err = closing
 	}
@@ -119,8 +123,7 @@ func (c *mushroomCall) data(cmd *cobra.Command, args []string) (json.RawMessage,
 }
 
 // open begins the session, with the server or with a command's standard input and output.
-func (c *mushroomCall) open(cmd *cobra.Command, url string, command []string) (*mushroom.Session, error) {
-	printer := &notificationPrinter{out: cmd.OutOrStdout(), quiet: !c.follow}
+func (c *mushroomCall) open(cmd *cobra.Command, printer *notificationPrinter, url string, command []string) (*mushroom.Session, error) {
 	if command != nil {
 		pipes, err := startPipes(cmd.Context(), command, cmd.ErrOrStderr())
 		if err != nil {
@@ -140,7 +143,8 @@ func (c *mushroomCall) open(cmd *cobra.Command, url string, command []string) (*
 	return mushroom.Dial(ctx, url, opts)
 }
 
-func (c *mushroomCall) talk(cmd *cobra.Command, session *mushroom.Session, args []string, data json.RawMessage) error {
+// talk makes the call and follows notifications, until one of them failed to be printed.
+func (c *mushroomCall) talk(cmd *cobra.Command, session *mushroom.Session, failed <-chan error, args []string, data json.RawMessage) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
 	defer cancel()
 	switch {
@@ -150,12 +154,11 @@ func (c *mushroomCall) talk(cmd *cobra.Command, session *mushroom.Session, args 
 			return err
 		}
 		if err := session.Flush(ctx); err != nil {
-			return err
+			return interrupted(ctx, err)
 		}
 	default:
 		answer, err := session.Request(ctx, args[0], data)
-		var failed *mushroom.RequestError
-		if errors.As(err, &failed) {
+		if errors.As(err, new(*mushroom.RequestError)) {
 			return methodError{err}
 		}
 		if err != nil {
@@ -171,6 +174,8 @@ func (c *mushroomCall) talk(cmd *cobra.Command, session *mushroom.Session, args 
 	select {
 	case <-session.Done():
 		return session.Err()
+	case err := <-failed:
+		return err
 	case <-cmd.Context().Done():
 		return interrupted(cmd.Context(), nil)
 	}
@@ -192,8 +197,9 @@ func (methodError) Is(target error) bool { return target == errFailed }
 
 // notificationPrinter prints notifications and refuses requests.
 type notificationPrinter struct {
-	out   io.Writer
-	quiet bool
+	out    io.Writer
+	quiet  bool
+	failed chan error // has room for the first failure to print
 }
 
 // Dispatch is called for one notification at a time.
@@ -204,10 +210,17 @@ func (p *notificationPrinter) Dispatch(_ context.Context, r *mushroom.Request) (
 	if p.quiet {
 		return nil, nil
 	}
-	return nil, json.NewEncoder(p.out).Encode(struct {
+	err := json.NewEncoder(p.out).Encode(struct {
 		Method string          `json:"method"`
 		Data   json.RawMessage `json:"data"`
 	}{r.Method, r.Data})
+	if err != nil {
+		select {
+		case p.failed <- err:
+		default:
+		}
+	}
+	return nil, err
 }
 
 // pipes are a command's standard output and input. Close ends both and waits for the command.
@@ -226,6 +239,8 @@ const patience = 2 * time.Second
 func startPipes(ctx context.Context, command []string, stderr io.Writer) (*pipes, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stderr = stderr
+	cmd.WaitDelay = patience // for those who hold its standard error
+	killGroup(cmd)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -249,7 +264,7 @@ func startPipes(ctx context.Context, command []string, stderr io.Writer) (*pipes
 func (p *pipes) Close() error {
 	p.once.Do(func() {
 		p.err = p.WriteCloser.Close()
-		impatient := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+		impatient := time.AfterFunc(patience, func() { _ = p.cmd.Cancel() })
 		_ = p.cmd.Wait() // how a helper ends is its own affair
 		impatient.Stop()
 		p.out.Close()

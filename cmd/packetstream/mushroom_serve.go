@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,6 +60,12 @@ The address is printed on standard error. SIGINT and SIGTERM end all sessions an
 	flags.BoolVar(&s.stdio, "stdio", false, "serve one session on standard input and output, one message a line")
 	flags.BoolVar(&s.verbose, "verbose", false, "log what handlers and clients do wrong to standard error")
 	cmd.MarkFlagsMutuallyExclusive("demo", "stdio")
+	// What would have no effect is refused, above all what is there to keep others out.
+	for _, flag := range []string{"path", "base-url", "origin", "transport", "auth", "poll-timeout"} {
+		cmd.MarkFlagsMutuallyExclusive("demo", flag)
+		cmd.MarkFlagsMutuallyExclusive("stdio", flag)
+	}
+	cmd.MarkFlagsMutuallyExclusive("stdio", "listen")
 	return cmd
 }
 
@@ -108,7 +115,7 @@ func (s *mushroomServe) serveHTTP(ctx context.Context, cmd *cobra.Command, handl
 	if err != nil {
 		return errors.Join(err, shutdown(ctx))
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "listening on http://%s%s\n", listener.Addr(), s.path)
+	fmt.Fprintf(cmd.ErrOrStderr(), "listening on http://%s/%s\n", listener.Addr(), strings.TrimLeft(s.path, "/"))
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	failed := make(chan error, 1)
 	// It ends with the server's Shutdown below.
@@ -124,7 +131,7 @@ func (s *mushroomServe) serveHTTP(ctx context.Context, cmd *cobra.Command, handl
 
 // serveStdio serves one session until it or the context ends.
 func (s *mushroomServe) serveStdio(ctx context.Context, cmd *cobra.Command, service *mushroomtest.Service, log *slog.Logger) error {
-	session, err := mushroom.NewStream(stdio{cmd.InOrStdin(), cmd.OutOrStdout()},
+	session, err := mushroom.NewStream(newStdio(cmd.InOrStdin(), cmd.OutOrStdout()),
 		&mushroom.StreamOptions{Dispatcher: service.Dispatcher(), Log: log})
 	if err != nil {
 		return err
@@ -132,7 +139,9 @@ func (s *mushroomServe) serveStdio(ctx context.Context, cmd *cobra.Command, serv
 	select {
 	case <-session.Done():
 	case <-ctx.Done():
-		return session.Close()
+		err := session.Close()
+		<-session.Done()
+		return err
 	}
 	if err := session.Err(); !errors.Is(err, mushroom.ErrDisconnected) {
 		return err
@@ -140,18 +149,29 @@ func (s *mushroomServe) serveStdio(ctx context.Context, cmd *cobra.Command, serv
 	return nil
 }
 
-// stdio is standard input and output as one stream. Closing it closes what can be closed.
+// stdio is standard input and output as one stream.
 type stdio struct {
-	io.Reader
+	*io.PipeReader
 	io.Writer
 }
 
+// newStdio begins to read standard input.
+func newStdio(in io.Reader, out io.Writer) stdio {
+	r, w := io.Pipe()
+	// It ends with standard input, or with the process: closing a terminal or a pipe that was not opened for
+	// it does not end a read.
+	go func() {
+		_, err := io.Copy(w, in)
+		w.CloseWithError(err)
+	}()
+	return stdio{r, out}
+}
+
+// Close ends the reads, and standard output if that can be closed.
 func (s stdio) Close() error {
-	var errs []error
-	for _, end := range []any{s.Writer, s.Reader} {
-		if c, ok := end.(io.Closer); ok {
-			errs = append(errs, c.Close())
-		}
+	err := s.PipeReader.Close()
+	if c, ok := s.Writer.(io.Closer); ok {
+		err = errors.Join(err, c.Close())
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -21,14 +20,19 @@ import (
 
 // lockedBuffer is an output that is read while a command writes it.
 type lockedBuffer struct {
-	mu     sync.Mutex // guards buffer
+	full   func(string) // if set, is told of all that was written after each write
+	mu     sync.Mutex   // guards buffer
 	buffer bytes.Buffer
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
+	n, err := b.buffer.Write(p)
+	b.mu.Unlock()
+	if b.full != nil {
+		b.full(b.String())
+	}
+	return n, err
 }
 
 func (b *lockedBuffer) String() string {
@@ -39,11 +43,15 @@ func (b *lockedBuffer) String() string {
 
 // runMushroom runs "packetstream mushroom ARGS".
 func runMushroom(ctx context.Context, in io.Reader, args ...string) (stdout, stderr string, err error) {
-	var out, errs lockedBuffer
+	return runMushroomInto(ctx, &lockedBuffer{}, in, args...)
+}
+
+func runMushroomInto(ctx context.Context, out *lockedBuffer, in io.Reader, args ...string) (stdout, stderr string, err error) {
+	var errs lockedBuffer
 	root := newRootCommand()
 	root.SetArgs(append([]string{"mushroom"}, args...))
 	root.SetIn(in)
-	root.SetOut(&out)
+	root.SetOut(out)
 	root.SetErr(&errs)
 	err = root.ExecuteContext(ctx)
 	return out.String(), errs.String(), err
@@ -108,9 +116,13 @@ func TestMushroomCall(t *testing.T) {
 
 func TestMushroomFollow(t *testing.T) {
 	url := startMushroom(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithCancel(mushroomContext(t))
 	defer cancel()
-	out, _, err := runMushroom(ctx, nil, "call", url, "push", `["tick", "x", 3]`, "--follow")
+	out, _, err := runMushroomInto(ctx, &lockedBuffer{full: func(text string) {
+		if strings.Count(text, "\n") == 4 {
+			cancel()
+		}
+	}}, nil, "call", url, "push", `["tick", "x", 3]`, "--follow")
 	require.NoError(t, err)
 	var ticks []string
 	for line := range strings.Lines(out) {
@@ -147,7 +159,9 @@ func TestMushroomCallRefuses(t *testing.T) {
 		"refused":            {"call", "http://127.0.0.1:1/", "m"},
 		"address":            {"serve", "--listen", "nonsense"},
 		"auth: ":             {"serve", "--auth", "{"},
-		"none of the others": {"serve", "--demo", "--stdio"},
+		"group [demo stdio]": {"serve", "--demo", "--stdio"},
+		"group [demo auth]":  {"serve", "--demo", "--auth", "1"},
+		"group [stdio auth]": {"serve", "--stdio", "--auth", "1"},
 		"unknown transport":  {"serve", "--transport", "pigeon"},
 	} {
 		_, stderr, err := runMushroom(mushroomContext(t), nil, args...)
@@ -172,27 +186,25 @@ func TestMushroomDemo(t *testing.T) {
 
 // TestMushroomOverPipes calls a copy of this program by its standard input and output.
 func TestMushroomOverPipes(t *testing.T) {
-	self, err := os.Executable()
-	require.NoError(t, err)
-	t.Setenv("MUSHROOM_TEST_STDIO", "1")
-	out, stderr, err := runMushroom(mushroomContext(t), nil, "call", "echo", `"by pipe"`, "--", self, "-test.run", "TestMushroomStdioChild")
-	require.NoError(t, err, stderr)
-	assert.Equal(t, "\"by pipe\"\n", out)
-
-	out, _, err = runMushroom(mushroomContext(t), nil, "call", "m", "--dry-run", "--", "helper", "--flag")
-	require.NoError(t, err)
-	assert.Equal(t, "helper --flag\n", out)
+	got := packetstream(t, "mushroom", "call", "echo", `"by pipe"`, "--", self(t), "mushroom", "serve", "--stdio")
+	assert.Equal(t, ran{exitOK, "\"by pipe\"\n", ""}, got)
 }
 
-// TestMushroomStdioChild is what TestMushroomOverPipes starts.
-func TestMushroomStdioChild(t *testing.T) {
-	if os.Getenv("MUSHROOM_TEST_STDIO") == "" {
-		t.Skip("is started by TestMushroomOverPipes")
+func TestMushroomCallDryRun(t *testing.T) {
+	for want, args := range map[string][]string{
+		"would start exec:helper --flag\n":       {"m", "--dry-run", "--", "helper", "--flag"},
+		"would connect to http://localhost:1/\n": {"http://localhost:1/", "m", "--dry-run"},
+	} {
+		out, _, err := runMushroom(mushroomContext(t), nil, append([]string{"call"}, args...)...)
+		require.NoError(t, err)
+		assert.Equal(t, want, out)
 	}
-	root := newRootCommand()
-	root.SetArgs([]string{"mushroom", "serve", "--stdio"})
-	if root.ExecuteContext(context.Background()) != nil {
-		os.Exit(1)
-	}
-	os.Exit(0)
+}
+
+func TestMushroomPathWithoutSlash(t *testing.T) {
+	url := startMushroom(t, "--path", "rpc")
+	assert.True(t, strings.HasSuffix(url, "/rpc"), url)
+	out, _, err := runMushroom(mushroomContext(t), nil, "call", url, "ping")
+	require.NoError(t, err)
+	assert.Equal(t, "\"pong\"\n", out)
 }

@@ -26,7 +26,10 @@ func TestMushroomStdioIsInterrupted(t *testing.T) {
 	_, err = io.WriteString(stdin, `[2,0,"push_later",["m",1,1,3600]]`+"\n")
 	require.NoError(t, err)
 	lines := bufio.NewScanner(stdout)
-	require.True(t, lines.Scan() && lines.Scan(), "the acknowledgement and the answer")
+	for _, line := range []string{`[0,0]`, `[3,0,0,"soon"]`} {
+		require.True(t, lines.Scan())
+		require.Equal(t, line, lines.Text())
+	}
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.True(t, lines.Scan())
 	assert.Equal(t, "[-1]", lines.Text())

@@ -102,7 +102,11 @@ func (c *client) setDefaults() error {
 		c.opts.Transports = []string{TransportWS, TransportPoll}
 	}
 	if c.http == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+		// A program may have put something else in the default's place.
+		if normal, ok := http.DefaultTransport.(*http.Transport); ok {
+			transport = normal.Clone()
+		}
 		c.http = &http.Client{Transport: transport}
 	}
 	return nil

@@ -274,6 +274,17 @@ type hideTrace struct{ context.Context }
 
 func (hideTrace) Value(any) any { return nil }
 
+// TestDefaultTransportThatWasReplaced, as tracing libraries do.
+func TestDefaultTransportThatWasReplaced(t *testing.T) {
+	_, url := newTestService(t, nil, mushroom.ServerOptions{})
+	normal := http.DefaultTransport
+	http.DefaultTransport = roundTripper(normal.RoundTrip)
+	defer func() { http.DefaultTransport = normal }()
+	s, err := mushroom.Dial(testContext(t), url, nil)
+	require.NoError(t, err)
+	closeSession(t, s)
+}
+
 func TestWeb(t *testing.T) {
 	server := httptest.NewServer(http.FileServerFS(mushroom.Web()))
 	defer server.Close()

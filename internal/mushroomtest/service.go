@@ -16,6 +16,13 @@ import (
 	"github.com/packetstream/packetstream/rpc/mushroom"
 )
 
+// Bounds of what the service keeps, the newest of each.
+const (
+	maxEvents = 1000
+	maxNotes  = 1000 // of one session
+	maxAuth   = 1024 // bytes of what a client authenticated with
+)
+
 // Service is the test service. Its methods are called by their names in snake case without "rpc_".
 type Service struct {
 	// LoseData makes fail_request answer "", as the original does with a request's error that a method
@@ -27,7 +34,7 @@ type Service struct {
 	methods mushroom.Dispatcher
 	later   sync.WaitGroup // notifications that push_later put off
 
-	// mu guards what follows.
+	// mu guards what follows. A session is asked under it whether it is over, which takes its lock.
 	mu     sync.Mutex
 	events [][2]any
 	notes  map[*mushroom.Session][]json.RawMessage
@@ -54,7 +61,15 @@ func (s *Service) Dispatcher() mushroom.Dispatcher { return s.methods }
 func (s *Service) event(name string, detail any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events = append(s.events, [2]any{name, detail})
+	s.events = keep(s.events, [2]any{name, detail}, maxEvents)
+}
+
+// keep appends to a list of which only the last most are kept.
+func keep[T any](list []T, v T, most int) []T {
+	if len(list) == most {
+		list = slices.Delete(list, 0, 1)
+	}
+	return append(list, v)
 }
 
 func (s *Service) authenticate(_ *http.Request, _ *mushroom.Session, auth json.RawMessage) error {
@@ -64,7 +79,11 @@ func (s *Service) authenticate(_ *http.Request, _ *mushroom.Session, auth json.R
 			return err
 		}
 	}
-	s.event("authenticate", got)
+	if len(auth) > maxAuth {
+		s.event("authenticate", "too large to be kept")
+	} else {
+		s.event("authenticate", got)
+	}
 	if s.auth != nil && !reflect.DeepEqual(got, s.auth) {
 		return mushroom.ErrUnauthorized
 	}
@@ -115,7 +134,9 @@ func (s *Service) RpcKind(r *mushroom.Request) []any {
 func (s *Service) RpcNote(r *mushroom.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.notes[r.Session] = append(s.notes[r.Session], r.Data)
+	if r.Session.Err() == nil { // or nobody would ask for it or delete it
+		s.notes[r.Session] = keep(s.notes[r.Session], r.Data, maxNotes)
+	}
 }
 
 // RpcNotes answers what note kept, and forgets it.

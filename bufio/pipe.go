@@ -177,12 +177,14 @@ func (s *pipeSink) write(src Source, wait bool) error {
 		if len(s.bufs) == 0 {
 			return nil
 		}
-		n, full := s.put()
+		n, full, err := s.put()
 		src.Wrote(n)
-		if !full {
+		switch {
+		case err != nil:
+			return err
+		case !full:
 			continue
-		}
-		if !wait {
+		case !wait:
 			return ErrWouldBlock
 		}
 		if err := s.waitRoom(seen); err != nil {
@@ -200,25 +202,16 @@ func (s *pipeSink) interrupts() uint64 {
 func (s *pipeSink) state(seen uint64) error {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	return s.stateLocked(seen)
+	return s.p.out.state(seen)
 }
 
-func (s *pipeSink) stateLocked(seen uint64) error {
-	if err := s.p.out.state(seen); err != nil {
-		return err
-	}
-	if s.p.in.closed {
-		return ErrPeerGone
-	}
-	return nil
-}
-
-// put copies what there is room for, and reports whether that was not all.
-func (s *pipeSink) put() (n int, full bool) {
+// put copies what there is room for, and reports whether that was not all. A reader that has gone is an
+// error only to who has something to write.
+func (s *pipeSink) put() (n int, full bool, err error) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	if s.p.in.closed {
-		return 0, false
+		return 0, false, ErrPeerGone
 	}
 	for _, b := range s.bufs {
 		k := s.p.put(b)
@@ -229,15 +222,15 @@ func (s *pipeSink) put() (n int, full bool) {
 		}
 	}
 	s.p.readable.Signal()
-	return n, full
+	return n, full, nil
 }
 
 func (s *pipeSink) waitRoom(seen uint64) error {
 	p := s.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.n >= p.limit {
-		if err := s.stateLocked(seen); err != nil {
+	for p.n >= p.limit && !p.in.closed {
+		if err := p.out.state(seen); err != nil {
 			return err
 		}
 		p.writable.Wait()

@@ -49,6 +49,28 @@ func TestPipeReaderGone(t *testing.T) {
 	})
 }
 
+// lastReader goes away as soon as everything was written.
+type lastReader struct {
+	Batch
+	in *Input
+}
+
+func (r *lastReader) Wrote(n int) {
+	r.Batch.Wrote(n)
+	if r.Len() == 0 {
+		r.in.Close()
+	}
+}
+
+func TestPipeReaderGoneAfterTheLastByte(t *testing.T) {
+	in, out := Pipe(4)
+	src := &lastReader{in: in}
+	src.End(append(src.Begin(), "all"...))
+	require.NoError(t, out.Write(src, true), "all was written")
+	src.End(append(src.Begin(), "more"...))
+	require.Equal(t, ErrPeerGone, out.Write(src, true))
+}
+
 func TestPipeGivesItsMemoryBackWhileIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in, out := Pipe(0)

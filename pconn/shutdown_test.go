@@ -459,6 +459,7 @@ func TestStayErrorNames(t *testing.T) {
 		for typ := range uint64(12) {
 			p.write(request(100+typ, typ, ""))
 		}
+		time.Sleep(time.Second) // receiving has left the handlers that block, one after another
 		synctest.Wait()
 		begun := time.Now()
 		err := p.conn.Close()

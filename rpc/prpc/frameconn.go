@@ -30,16 +30,19 @@ type frameConn struct {
 	in      *bufio.Reader
 	left    uint64 // what the library has yet to read of a frame that it began
 
-	// keys are random bytes for masks, of which used are spent. They are send's and trySend's, which
-	// are called one at a time.
+	// keys are random bytes for masks, of which used are spent. They and held are send's and trySend's,
+	// which are called one at a time.
 	keys [256]byte
 	used int
+	held bool // the token of writing is ours, perhaps with part of a frame written
+
+	// writing holds a token while nobody writes. Who has it writes whole frames, or keeps it.
+	writing chan struct{}
 
 	// mu guards what follows. Nothing is written under it.
 	mu      sync.Mutex
-	held    bool   // what is written is kept for the next flush
-	pending []byte // what was kept
-	control int    // how many bytes of it are the library's
+	pending []byte // what is to be written next
+	control int    // how many bytes of it the library has left to us
 }
 
 // newFrameConn returns the connection for an upgraded one, with in the bytes that were read
@@ -47,11 +50,12 @@ type frameConn struct {
 func newFrameConn(rwc io.ReadWriteCloser, in io.Reader, conn net.Conn, server bool) *frameConn {
 	c := &frameConn{
 		Closer: rwc, out: rwc, server: server,
-		reading: make(chan struct{}, 1),
-		in:      bufio.NewReaderSize(in, readBuffer),
+		reading: make(chan struct{}, 1), writing: make(chan struct{}, 1),
+		in: bufio.NewReaderSize(in, readBuffer),
 	}
 	c.used = len(c.keys)
 	c.reading <- struct{}{}
+	c.writing <- struct{}{}
 	// Other types may do more with what is written than pass it on.
 	switch conn := conn.(type) {
 	case *net.TCPConn:
@@ -109,12 +113,16 @@ func (c *frameConn) Read(p []byte) (int, error) {
 	return n, noEOF(err)
 }
 
-// Write is the library's. It writes at once, or keeps a copy while writes are held.
+// Write is the library's, which writes one frame at a time. It writes at once, or leaves a copy to who is
+// writing.
 func (c *frameConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
-	if !c.held {
+	select {
+	case <-c.writing:
 		c.mu.Unlock()
+		defer func() { c.writing <- struct{}{} }()
 		return c.out.Write(p)
+	default:
 	}
 	defer c.mu.Unlock()
 	if c.control > controlBytes {
@@ -127,7 +135,10 @@ func (c *frameConn) Write(p []byte) (int, error) {
 
 // send writes messages, as frames that leave together.
 func (c *frameConn) send(messages [][]byte) error {
-	c.hold()
+	if !c.held {
+		<-c.writing
+		c.held = true
+	}
 	for len(messages) > 0 {
 		c.mu.Lock()
 		for len(messages) > 0 && len(c.pending) < keptBuffer {
@@ -145,12 +156,19 @@ func (c *frameConn) send(messages [][]byte) error {
 }
 
 // trySend writes a message as far as the socket takes it at once. If it reports false, there
-// is more, and writes stay held until the next release.
+// is more, which the next send writes.
 func (c *frameConn) trySend(message []byte) bool {
 	c.mu.Lock()
-	c.held = true
 	c.pending = appendFrame(c.pending, message, c.key())
 	c.mu.Unlock()
+	if !c.held {
+		select {
+		case <-c.writing:
+			c.held = true
+		default:
+			return false
+		}
+	}
 	return c.tryRelease()
 }
 
@@ -169,14 +187,7 @@ func (c *frameConn) key() *[4]byte {
 	return key
 }
 
-// hold begins to keep what is written.
-func (c *frameConn) hold() {
-	c.mu.Lock()
-	c.held = true
-	c.mu.Unlock()
-}
-
-// flush writes what was kept. Writes stay held.
+// flush writes what is pending.
 func (c *frameConn) flush() error {
 	var spare []byte
 	for {
@@ -198,7 +209,7 @@ func (c *frameConn) flush() error {
 	}
 }
 
-// release writes what was kept and ends the hold.
+// release writes what is pending and gives the token back.
 func (c *frameConn) release() error {
 	for {
 		if err := c.flush(); err != nil {
@@ -206,12 +217,11 @@ func (c *frameConn) release() error {
 		}
 		// A control frame may have come between the flush and this lock.
 		c.mu.Lock()
-		if len(c.pending) == 0 {
-			c.held = false
-			c.mu.Unlock()
+		done := c.giveBack()
+		c.mu.Unlock()
+		if done {
 			return nil
 		}
-		c.mu.Unlock()
 	}
 }
 
@@ -225,12 +235,18 @@ func (c *frameConn) tryRelease() bool {
 	n := writeNow(c.raw, out)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n == len(out) && len(c.pending) == 0 {
-		c.pending = out[:0]
-		c.held = false
-		c.control = 0
-		return true
-	}
 	c.pending = append(out[:copy(out, out[n:])], c.pending...)
-	return false
+	return c.giveBack()
+}
+
+// giveBack gives the token back if nothing is pending, and reports whether it did. The caller holds mu, under
+// which the library looks for the token.
+func (c *frameConn) giveBack() bool {
+	if len(c.pending) > 0 {
+		return false
+	}
+	c.control = 0
+	c.held = false
+	c.writing <- struct{}{} // there is room for it
+	return true
 }

@@ -1,0 +1,97 @@
+package prpc
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// socketPair returns a server's frameConn on a socket with little room, and the client's end of it.
+func socketPair(t *testing.T) (*frameConn, *net.TCPConn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	server, err := listener.Accept()
+	require.NoError(t, err)
+	require.NoError(t, server.(*net.TCPConn).SetWriteBuffer(4<<10))
+	t.Cleanup(func() {
+		_ = client.Close()
+		_ = server.Close()
+	})
+	return newFrameConn(server, server, server, true), client.(*net.TCPConn)
+}
+
+// readFrames returns the payloads of all frames up to the end.
+func readFrames(t *testing.T, r io.Reader) (payloads []string) {
+	t.Helper()
+	in := bufio.NewReader(r)
+	for {
+		h, err := peekFrame(in)
+		if err == io.EOF {
+			return payloads
+		}
+		require.NoError(t, err)
+		_, _ = in.Discard(h.size)
+		payload := make([]byte, h.length)
+		_, err = io.ReadFull(in, payload)
+		require.NoError(t, err)
+		payloads = append(payloads, string(payload))
+	}
+}
+
+// A control frame does not get into a message that the socket has taken a part of.
+func TestControlFrameBehindAPartOfAMessage(t *testing.T) {
+	c, client := socketPair(t)
+	message := bytes.Repeat([]byte{'m'}, 3000)
+	sent := 1
+	for c.trySend(message) {
+		sent++
+	}
+	_, err := c.Write([]byte{0x8a, 1, 'p'})
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		err := c.send([][]byte{message})
+		_ = c.Close()
+		done <- err
+	}()
+	payloads := readFrames(t, client)
+	require.NoError(t, <-done)
+	assert.Len(t, payloads, sent+2)
+	assert.Equal(t, "p", payloads[sent])
+}
+
+// A message that must not wait does not wait for a control frame that is stuck.
+func TestTrySendBehindAStuckControlFrame(t *testing.T) {
+	c, client := socketPair(t)
+	stuck := make(chan error, 1)
+	control := appendFrame(nil, make([]byte, 16<<20), nil) // more than any socket takes
+	go func() {
+		_, err := c.Write(control)
+		stuck <- err
+	}()
+	for len(c.writing) > 0 {
+		runtime.Gosched() // until the write has begun; the test's time limit ends it
+	}
+	assert.False(t, c.trySend([]byte("message")))
+	done := make(chan error, 1)
+	go func() {
+		err := c.send(nil)
+		_ = c.Close()
+		done <- err
+	}()
+	payloads := readFrames(t, client)
+	require.NoError(t, <-stuck)
+	require.NoError(t, <-done)
+	require.Len(t, payloads, 2)
+	assert.Equal(t, "message", payloads[1])
+}

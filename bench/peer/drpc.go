@@ -57,8 +57,8 @@ func (bytesEncoding) Unmarshal(b []byte, m drpc.Message) error {
 
 type drpcConn struct{ conn *drpcconn.Conn }
 
-func (c drpcConn) Call(ctx context.Context, payload, buf []byte) ([]byte, error) {
-	reply := buf[:0]
+func (c drpcConn) Call(ctx context.Context, payload, _ []byte) ([]byte, error) {
+	var reply []byte
 	err := c.conn.Invoke(ctx, "Echo", bytesEncoding{}, &payload, &reply)
 	return reply, err
 }

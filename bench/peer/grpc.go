@@ -61,8 +61,8 @@ func openGRPC(side Side, r, w *os.File, _ Cell) (Conn, error) {
 
 type grpcConn struct{ cc *grpc.ClientConn }
 
-func (c grpcConn) Call(ctx context.Context, payload, buf []byte) ([]byte, error) {
-	reply := buf[:0]
+func (c grpcConn) Call(ctx context.Context, payload, _ []byte) ([]byte, error) {
+	var reply []byte
 	err := c.cc.Invoke(ctx, grpcMethod, &payload, &reply)
 	return reply, err
 }

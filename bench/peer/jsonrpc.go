@@ -38,8 +38,8 @@ func openJSONRPC(_ Side, r, w *os.File, cell Cell) (Conn, error) {
 
 type jsonConn struct{ conn *jsonrpc2.Conn }
 
-func (c jsonConn) Call(ctx context.Context, payload, buf []byte) ([]byte, error) {
-	reply := buf[:0]
+func (c jsonConn) Call(ctx context.Context, payload, _ []byte) ([]byte, error) {
+	var reply []byte
 	err := c.conn.Call(ctx, "echo", payload, &reply)
 	return reply, err
 }

@@ -34,7 +34,9 @@ func openPair(t *testing.T, p *Peer, cell Cell) (caller, answerer Conn) {
 
 func TestEveryPeerEchoes(t *testing.T) {
 	for _, p := range All() {
-		if p.Python != nil || p.Name == Ceiling {
+		if p.Python != nil || p.Name == Ceiling || p.Blocking {
+			// A read that blocks outlives its descriptor, and would take what comes to the next one of that number: this
+			// peer is for a process of its own, where package main's test has it.
 			continue
 		}
 		for _, cell := range []Cell{{Size: 16, InFlight: 1}, {Size: 100 << 10, InFlight: 1}, {Size: 1 << 10, InFlight: 16}} {

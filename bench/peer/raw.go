@@ -82,7 +82,8 @@ func openPolled(side Side, r, w *os.File, cell Cell) (Conn, error) {
 }
 
 func openRawSys(side Side, r, w *os.File, cell Cell) (Conn, error) {
-	// Fd takes the files out of the poller, which is wanted here.
+	// Fd takes the files out of the poller, which is wanted here. Closing them does not end a read that blocks: the
+	// answering end ends with its process, or with its input.
 	return openRaw(side, &rawConn{fdReader(r.Fd()), fdWriter(w.Fd()), &files{r: r, w: w}}, cell.Size)
 }
 

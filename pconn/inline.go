@@ -26,7 +26,7 @@ type inliner struct {
 	watchdog *time.Timer
 	seen     uint64 // state at the watchdog's last look
 
-	types [64]inlineType // by request type, modulo their number
+	types *[inlineTypes]inlineType // by request type, modulo their number; made for the first request
 }
 
 // inlineType is what is known of a type's handlers.
@@ -36,6 +36,9 @@ type inlineType struct {
 	goroutines uint32 // how many requests have goroutines of their own before the next try
 	penalty    uint32 // how many it was the last time
 }
+
+// inlineTypes is how many request types are told apart.
+const inlineTypes = 64
 
 const (
 	// watchEvery is the watchdog's period. A handler that waits holds receiving up for at most two of
@@ -55,7 +58,13 @@ const (
 	sampleRuns = 16
 )
 
-func (n *inliner) typeOf(typ uint64) *inlineType { return &n.types[typ%uint64(len(n.types))] }
+// typeOf returns what is known of a type's handlers.
+func (n *inliner) typeOf(typ uint64) *inlineType {
+	if n.types == nil {
+		n.types = new([inlineTypes]inlineType)
+	}
+	return &n.types[typ%inlineTypes]
+}
 
 // mayRun says whether a request of the type is to be run inline.
 func (t *inlineType) mayRun() bool {

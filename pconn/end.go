@@ -86,6 +86,7 @@ func (c *Conn) beginClose() {
 // windDown ends the connection after receiving has ended with err. It runs on the connection's own
 // goroutine, and every wait in it is bounded.
 func (c *Conn) windDown(err error) {
+	c.answerGoodbye()
 	err = c.endError(err)
 	c.failCalls(err)
 	c.notify(c.opts.OnRecvEOF)
@@ -105,6 +106,17 @@ func (c *Conn) windDown(err error) {
 	c.watch.close(limit)
 	c.log.close(limit)
 	close(c.done)
+}
+
+// answerGoodbye lets our own EOF go out while the reason of the peer's is still being found out: a peer that
+// said EOF may wait for ours, and Options.EndError for what the peer does then.
+func (c *Conn) answerGoodbye() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.st.gotEOF {
+		c.st.ending = true
+		c.drain()
+	}
 }
 
 // endError finds out what ended the connection, since an interrupted read has more than one reason.

@@ -563,6 +563,33 @@ func TestEndErrorHasTheLastWord(t *testing.T) {
 	require.EqualValues(t, 1, calls.Load())
 }
 
+// A peer that says EOF and waits for ours gets it before EndError returns, which may wait for what the peer does then.
+// Whoever calls meanwhile gets the same end.
+func TestGoodbyeIsAnsweredBeforeEndError(t *testing.T) {
+	asked, answered := make(chan struct{}), make(chan struct{})
+	p := raw(t, &pconn.Options{EndError: func(err error) error {
+		close(asked)
+		<-answered
+		return fmt.Errorf("explained: %w", err)
+	}})
+	early := do(soon(t), p.conn, pconn.Request{})
+	p.expectRequest(0, "")
+	p.write(eof)
+	receiveFrom(t, asked)
+	late := do(soon(t), p.conn, pconn.Request{})
+	p.expectEOF()
+	select {
+	case <-late:
+		require.FailNow(t, "answered before the end is known")
+	default:
+	}
+	close(answered)
+	err := receiveFrom(t, early).err
+	require.EqualError(t, err, "explained: "+pconn.ErrPeerClosed.Error())
+	require.True(t, err == receiveFrom(t, late).err)
+	receiveFrom(t, p.conn.Done())
+}
+
 // TestFiveConnectionsInOneBurst has the bytes of five connections, one after another, in one write, and
 // hands the same input to each.
 func TestFiveConnectionsInOneBurst(t *testing.T) {

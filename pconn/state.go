@@ -52,6 +52,7 @@ type state struct {
 	leavers  int       // callers who wait for a system call to return that has memory of theirs
 	returned sync.Cond // that it has
 
+	ending      bool  // the peer said EOF, and endErr is being found out: no answer can come any more
 	recvEnded   bool  // nothing more will be received
 	endErr      error // what ended the connection, once recvEnded
 	closers     int   // Close calls made by handlers, which are not waited for
@@ -69,6 +70,8 @@ func (s *state) mayCall(inHandler bool) error {
 	switch {
 	case s.recvEnded:
 		return s.endErr
+	case s.ending && !s.shutdown:
+		return nil // its outcome is endErr, as that of the calls before it
 	case s.sender.eof:
 		return ErrDraining
 	case s.phase != phaseOpen && !inHandler:
@@ -80,7 +83,7 @@ func (s *state) mayCall(inHandler bool) error {
 // roomForCall says whether a request of size bytes may be made now, or whether there is no point in
 // waiting.
 func (s *state) roomForCall(size int64) bool {
-	if s.sender.eof || s.recvEnded {
+	if s.sender.eof || s.recvEnded || s.ending {
 		return true
 	}
 	return s.calls.n < maxOutstanding &&
@@ -137,7 +140,7 @@ func (s *state) handlerOf(channel uint64) (Handler, bool) {
 // after every change that may matter to it.
 func (c *Conn) step() {
 	s := &c.st
-	if s.phase == phaseDraining && s.calls.n == 0 && s.incoming.n <= s.closers {
+	if s.phase == phaseDraining && (s.calls.n == 0 || s.ending) && s.incoming.n <= s.closers {
 		c.queueEOF()
 	}
 }

@@ -24,8 +24,9 @@ type call struct {
 	done chan struct{}
 	pool *sync.Pool // takes the call when it is free; nil for that of a Submit
 
-	resp Response
-	err  error
+	resp   Response
+	err    error
+	unsent bool // it failed before any of its request was given to a write
 
 	result *Result // of a Submit
 	buf    []byte  // where a DoInto wants its payload
@@ -79,22 +80,30 @@ func (c *call) complete() {
 // While the bound of outstanding requests is reached Do waits, in order. req.Payload is not copied if
 // it is large; it is the caller's again when Do returns, whatever it returns.
 func (c *Conn) Do(ctx context.Context, req Request) (Response, error) {
+	resp, _, err := c.do(ctx, &req, nil)
+	return resp, err
+}
+
+// Attempt is Do for who may ask somebody else when the connection ends: sent is false if surely no part of the
+// request has left, so that the peer cannot have begun with it. It is true where that is not sure.
+func (c *Conn) Attempt(ctx context.Context, req Request) (resp Response, sent bool, err error) {
 	return c.do(ctx, &req, nil)
 }
 
 // DoInto is Do with a response whose payload is in buf's memory if it fits in its capacity, and in
 // memory of its own otherwise. Until DoInto returns, buf must not be used.
 func (c *Conn) DoInto(ctx context.Context, buf []byte, req Request) (Response, error) {
-	return c.do(ctx, &req, buf[:0])
+	resp, _, err := c.do(ctx, &req, buf[:0])
+	return resp, err
 }
 
-func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (Response, error) {
+func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (resp Response, sent bool, err error) {
 	if err := c.checkRequest(ctx, req); err != nil {
-		return Response{}, err
+		return Response{}, false, err
 	}
 	in, err := c.leavePlace(ctx)
 	if err != nil {
-		return Response{}, err
+		return Response{}, false, err
 	}
 	if in != nil {
 		defer c.rejoinPlace(in)
@@ -103,15 +112,15 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (Response, erro
 	call.buf = buf
 	if err := c.send(ctx, call, req, in != nil); err != nil {
 		call.free()
-		return Response{}, err
+		return Response{}, false, err
 	}
 	if !c.await(ctx, call) {
 		call.free()
-		return Response{}, ctx.Err()
+		return Response{}, true, ctx.Err()
 	}
-	resp, err := call.resp, call.err
+	resp, sent, err = call.resp, !call.unsent, call.err
 	call.free()
-	return resp, err
+	return resp, sent, err
 }
 
 // await waits for the call's outcome, and reports false if ctx ended first and the call was taken

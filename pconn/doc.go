@@ -19,7 +19,8 @@
 // # Requests
 //
 // [Conn.Do] waits for the response, [Conn.Submit] returns a [Result] at once, and [Conn.Notify] drops
-// the response. A request carries a type, flags and a payload; types are the application's, from 0
+// the response. [Conn.Attempt] and [Result.Sent] tell of a request that failed whether it can have reached
+// the peer. A request carries a type, flags and a payload; types are the application's, from 0
 // up. A [Channel] is a second set of types and tags on the same connection. [Call] and [Typed] do the
 // same with values, by a [Codec].
 //

@@ -159,11 +159,12 @@ func (c *Conn) failCalls(err error) {
 	for _, call := range calls {
 		s.removeCall(call)
 	}
+	sent := s.sender.given
 	s.callers.wakeFirst()
 	c.drain()
 	c.mu.Unlock()
 	for _, call := range calls {
-		call.err = err
+		call.err, call.unsent = err, call.tag > sent
 		call.complete()
 	}
 	c.logf(levelDebug, "receiving ended", "error", err, "outstanding", len(calls))

@@ -17,6 +17,9 @@ type Request struct {
 	// Payload is the request's body. What a caller passes in is the caller's again as soon as the
 	// call returns. What a handler sees is the handler's, to keep and to change.
 	Payload []byte
+	// Idempotent says that it does no harm to ask twice. A connection never does; what stands for several, such as
+	// package pool's, repeats the request where it cannot know whether it was received.
+	Idempotent bool
 	// Decode, if a caller sets it, turns the ok response into the value that Result.Value
 	// returns. It runs once, on the first goroutine that waits for the Result.
 	Decode func(Response) (any, error)

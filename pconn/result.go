@@ -4,19 +4,49 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 // Result is the outcome, now or later, of a request made by Submit. All methods may be called
 // concurrently and any number of times.
 type Result struct {
-	conn   *Conn
+	conn   *Conn // nil if it was made by NewResult
 	call   call
 	done   chan struct{} // closed when call.resp and call.err are set
 	decode func(Response) (any, error)
+	taken  atomic.Bool // somebody sets the outcome of one that has no connection
 
 	decodeOnce sync.Once
 	value      any
 	valueErr   error
+}
+
+// NewResult returns a Result for what stands for a connection, such as a pool of them, and the func that gives it its
+// outcome. That reports false, and does nothing, if the outcome is there: by an earlier call, or by Cancel, which Done
+// tells of. decode is the request's, or nil.
+func NewResult(decode func(Response) (any, error)) (r *Result, complete func(Response, error) bool) {
+	r = &Result{decode: decode, done: make(chan struct{})}
+	return r, r.complete
+}
+
+func (r *Result) complete(resp Response, err error) bool {
+	if !r.taken.CompareAndSwap(false, true) {
+		return false
+	}
+	r.call.resp, r.call.err = resp, err
+	close(r.done)
+	return true
+}
+
+// Sent reports whether any of the request may have left: false says that the peer cannot have begun with it. It
+// says so once the Result has failed, and is true before.
+func (r *Result) Sent() bool {
+	select {
+	case <-r.done:
+		return !r.call.unsent
+	default:
+		return true
+	}
 }
 
 // Done returns a channel that is closed when the outcome is there.
@@ -26,12 +56,14 @@ func (r *Result) Done() <-chan struct{} { return r.done }
 // and is also in the Response. When ctx ends first the error is exactly ctx.Err(), and the request
 // stays outstanding: use Cancel to give it up. After Cancel the error is ErrCancelled.
 func (r *Result) Wait(ctx context.Context) (Response, error) {
-	in, err := r.conn.leavePlace(ctx)
-	if err != nil {
-		return Response{}, err
-	}
-	if in != nil {
-		defer r.conn.rejoinPlace(in)
+	if conn := r.waitsOn(ctx); conn != nil {
+		in, err := conn.leavePlace(ctx)
+		if err != nil {
+			return Response{}, err
+		}
+		if in != nil {
+			defer conn.rejoinPlace(in)
+		}
 	}
 	select {
 	case <-r.done:
@@ -42,9 +74,23 @@ func (r *Result) Wait(ctx context.Context) (Response, error) {
 	case <-r.done:
 		return r.call.resp, r.call.err
 	case <-ctx.Done():
-		r.conn.logText()
+		if r.conn != nil {
+			r.conn.logText()
+		}
 		return Response{}, ctx.Err()
 	}
+}
+
+// waitsOn returns the connection whose handlers' places matter to who waits: one without a connection of its own may
+// depend on any, above all on that which the waiting handler belongs to.
+func (r *Result) waitsOn(ctx context.Context) *Conn {
+	if r.conn != nil {
+		return r.conn
+	}
+	if in, _ := ctx.Value(incomingKey{}).(*incoming); in != nil {
+		return in.conn
+	}
+	return nil
 }
 
 // errDecodePanicked is for those who come after the one that Decode panicked on.
@@ -71,6 +117,9 @@ func (r *Result) Value(ctx context.Context) (any, error) {
 // Cancel gives the request up: whoever waits gets ErrCancelled, and the response is dropped when it
 // comes. It reports false if the outcome was there already.
 func (r *Result) Cancel() bool {
+	if r.conn == nil {
+		return r.complete(Response{}, ErrCancelled)
+	}
 	if !r.conn.takeBack(&r.call) {
 		return false
 	}

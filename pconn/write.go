@@ -22,6 +22,10 @@ type sender struct {
 	current *batch // being written, by whoever set writing
 	spare   *batch // empty, or nil
 
+	// given is the highest tag of ours that there was when a write of requests last began: of a call with a higher
+	// one surely nothing has left.
+	given uint64
+
 	writing    bool // somebody is in a write cycle
 	hold       bool // what is appended now may wait for flushHeld
 	graceTimer *time.Timer
@@ -167,6 +171,7 @@ func (c *Conn) nextBatch() bool {
 		return false
 	}
 	s.current, *next, s.spare = *next, s.spare, nil
+	s.given = c.st.calls.last
 	s.current.size = s.current.Len()
 	if *next == nil {
 		*next = new(batch)

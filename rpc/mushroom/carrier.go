@@ -1,6 +1,7 @@
 package mushroom
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,8 @@ import (
 
 // carrier moves whole messages: a websocket, or lines of a stream.
 type carrier interface {
-	// read returns one message in memory of its own. Only one goroutine reads.
+	// read returns one message in memory of its own. Only one goroutine reads. errHalfClosed says that nothing more
+	// comes, and that the peer may still read.
 	read() ([]byte, error)
 	// write sends messages in order. Only the pump writes.
 	write(frames [][]byte) error
@@ -52,6 +54,9 @@ func (s *Session) pumpTo(c carrier) {
 	}
 }
 
+// errHalfClosed is the end of the peer's side of a carrier, in good order.
+var errHalfClosed = errors.New("the peer has ended its side")
+
 // receive takes messages from the carrier until the session is over, and then waits until the carrier
 // is closed.
 func (s *Session) receive(c carrier) {
@@ -59,8 +64,23 @@ func (s *Session) receive(c carrier) {
 	for err == nil {
 		err = s.receiveOne(c)
 	}
+	if errors.Is(err, errHalfClosed) {
+		err = s.answerTaken()
+	}
 	s.end(err, false)
 	<-s.closed
+}
+
+// answerTaken lets what was taken from a peer that says nothing more be handled and answered, for a time. It returns
+// what is to end the session then.
+func (s *Session) answerTaken() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.times.drain)
+	defer cancel()
+	reason := ended(ErrDisconnected)
+	s.update(func(st *state) { st.stopHearing(reason) })
+	// When time is up, what is still at work is cancelled by the session's end.
+	_ = s.wait(ctx, func(st *state) bool { return st.ended != nil || st.answered() })
+	return reason
 }
 
 func (s *Session) receiveOne(c carrier) error {
@@ -70,6 +90,9 @@ func (s *Session) receiveOne(c carrier) error {
 		return nil
 	}
 	data, err := c.read()
+	if errors.Is(err, errHalfClosed) {
+		return err
+	}
 	if err != nil {
 		return lost(err)
 	}

@@ -1,6 +1,7 @@
 package mushroom
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -78,7 +79,7 @@ func (e *Engine) update(change func(*state)) {
 	if s.ended != nil && s.pump == nil && s.finish != nil {
 		finish, s.finish = s.finish, nil
 	}
-	orphans, reason := s.orphans, s.ended
+	orphans, reason := s.orphans, cmp.Or(s.ended, s.deaf)
 	s.orphans = nil
 	e.addTasks(len(handlers), pump != nil)
 	e.mu.Unlock()
@@ -224,6 +225,8 @@ func (e *Engine) post(m Message, waiter chan<- outcome) (id int64, err error) {
 		switch {
 		case s.ended != nil:
 			err = s.ended
+		case waiter != nil && s.deaf != nil:
+			err = s.deaf
 		case waiter != nil && len(s.pending) >= e.limits.MaxPending:
 			err = ErrTooManyRequests
 		default:

@@ -26,6 +26,8 @@ type state struct {
 	inboxBytes int
 	turn       *work // the notification whose handler the inbox waits for
 	active     int   // handlers at work that do not wait for the peer
+	handlers   int   // handlers at work, those that wait included
+	deaf       error // why nothing more will be received, while the session still answers
 	notices    int   // notifications in the inbox or with a handler at work
 
 	// The end.
@@ -214,6 +216,7 @@ func (s *state) ready() (started []*work) {
 		s.inbox = s.inbox[1:]
 		s.inboxBytes -= w.size()
 		s.active++
+		s.handlers++
 		w.active = true
 		if w.request.Kind == KindNotification {
 			s.turn = w
@@ -229,6 +232,7 @@ func (s *state) ready() (started []*work) {
 // leave is a handler's end.
 func (s *state) leave(w *work) {
 	s.yield(w)
+	s.handlers--
 	w.over = true
 }
 
@@ -254,6 +258,19 @@ func (s *state) end(reason error, flush bool) {
 	if s.goodbye == goodbyeQueued {
 		s.queue = append(s.queue, outgoing{noID, Message{Kind: KindDisconnect}.append(nil)})
 	}
+}
+
+// stopHearing notes that the peer says nothing more: no request can be answered by it.
+func (s *state) stopHearing(reason error) {
+	if s.ended == nil {
+		s.deaf = reason
+		s.orphans, s.pending = s.pending, nil
+	}
+}
+
+// answered reports whether all that was taken is handled, and what is to be sent was handed to the carrier.
+func (s *state) answered() bool {
+	return s.handlers == 0 && len(s.inbox) == 0 && !s.ackDue && len(s.unhanded()) == 0
 }
 
 // idle reports whether nothing more will be sent soon: no handler is at work.

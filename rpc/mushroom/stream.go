@@ -25,7 +25,9 @@ type StreamOptions struct {
 
 // NewStream begins a session over a byte stream: one message a line, both ways, with the rules of the
 // websocket transport. Both ends are alike. It takes rw over and closes it at the session's end; Close
-// of rw must end a Read that waits. The session ends with the stream, too.
+// of rw must end a Read that waits. The session ends with the stream, too: where the peer ends its side between two
+// lines, requests that wait for its answers fail at once, and those that it has made are answered, for at most 5
+// seconds.
 func NewStream(rw io.ReadWriteCloser, opts *StreamOptions) (*Session, error) {
 	if opts == nil {
 		opts = &StreamOptions{}
@@ -81,6 +83,8 @@ func (l *lines) readLine() (line []byte, err error) {
 		case errors.Is(err, bufio.ErrBufferFull):
 		case errors.Is(err, io.EOF) && len(line) > 0:
 			return nil, fmt.Errorf("%w inside a line", io.ErrUnexpectedEOF)
+		case errors.Is(err, io.EOF):
+			return nil, errHalfClosed
 		default:
 			return nil, err
 		}

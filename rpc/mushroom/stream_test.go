@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -169,4 +170,99 @@ func TestStreamOptionsAreChecked(t *testing.T) {
 	assert.ErrorContains(t, err, "MaxInbox")
 	_, err = mushroom.NewStream(left, &mushroom.StreamOptions{RequestTimeout: -1})
 	assert.ErrorContains(t, err, "negative")
+}
+
+// halves is a stream of two pipes.
+type halves struct {
+	*io.PipeReader
+	*io.PipeWriter
+}
+
+func (h halves) Close() error {
+	h.PipeReader.Close()
+	return h.PipeWriter.Close()
+}
+
+// halfOpen is a session whose peer can end its side alone.
+func halfOpen(t *testing.T, opts *mushroom.StreamOptions) (s *mushroom.Session, say *io.PipeWriter, lines *bufio.Scanner) {
+	t.Helper()
+	in, say := io.Pipe()
+	heard, out := io.Pipe()
+	s, err := mushroom.NewStream(halves{in, out}, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		heard.Close()
+		_ = s.Close()
+		<-s.Done()
+	})
+	return s, say, bufio.NewScanner(heard)
+}
+
+// TestPeerEndsItsSide: what it asked before is answered, and what it was asked fails at once.
+func TestPeerEndsItsSide(t *testing.T) {
+	entered, asked, open := make(chan struct{}), make(chan error), make(chan struct{})
+	s, say, lines := halfOpen(t, &mushroom.StreamOptions{
+		Limits: mushroom.Limits{MaxHandlers: 1},
+		Dispatcher: mushroom.HandlerFunc(func(ctx context.Context, r *mushroom.Request) (any, error) {
+			if r.Method == "ask" {
+				close(entered)
+				_, err := r.Session.Request(ctx, "back", nil)
+				asked <- err
+			}
+			<-open
+			return r.Method, nil
+		}),
+	})
+	tell(t, say, `[2,0,"ask"]`, `[2,1,"m"]`, `[1,2,"note"]`)
+	<-entered
+	heard := make(chan string, 100)
+	go func() {
+		defer close(heard)
+		for lines.Scan() {
+			heard <- lines.Text()
+		}
+	}()
+	for line := range heard {
+		if strings.Contains(line, "back") {
+			break
+		}
+	}
+	require.NoError(t, say.Close())
+	err := <-asked
+	assert.ErrorIs(t, err, mushroom.ErrDisconnected)
+	_, again := s.Request(testContext(t), "m", nil)
+	assert.Same(t, err, again)
+	assert.NoError(t, s.Err(), "it still answers")
+	assert.NoError(t, s.Notify("still", nil))
+	close(open)
+	var answers []string
+	for line := range heard {
+		if strings.HasPrefix(line, "[3") {
+			answers = append(answers, line[strings.LastIndexByte(line, ',')+1:])
+		}
+	}
+	assert.ElementsMatch(t, []string{`"ask"]`, `"m"]`}, answers)
+	<-s.Done()
+	assert.Same(t, err, s.Err(), "one value for everybody")
+}
+
+// TestHandlersOfAPeerThatEndedItsSideAreCancelled: they have a time to answer in.
+func TestHandlersOfAPeerThatEndedItsSideAreCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, say, lines := halfOpen(t, serving(func(ctx context.Context, _ *mushroom.Request) (any, error) {
+			<-ctx.Done()
+			return nil, nil
+		}))
+		go func() {
+			for lines.Scan() {
+			}
+		}()
+		tell(t, say, `[2,0,"m"]`)
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, say.Close())
+		<-s.Done()
+		assert.Equal(t, 5*time.Second, time.Since(start))
+		assert.ErrorIs(t, s.Err(), mushroom.ErrDisconnected)
+	})
 }

@@ -56,8 +56,8 @@
 //   - A handler's late or forgotten request leaves nothing behind.
 //   - The list of what is not acknowledged is bounded; past the bound the session ends with
 //     [ErrUnacknowledged]. The original's grows without end.
-//   - A poll session that the server closes between two polls tells the next poll, once, with what was
-//     sent before. The original only answers 404.
+//   - A poll session that the server closes between two polls tells the next poll, with what was
+//     sent before, and tells it again for 5 s if that answer was lost. The original only answers 404.
 //   - A poll session that stays away, and a websocket session that is never opened, ends after a time.
 //     The original keeps them for ever.
 //   - A websocket is pinged when it is quiet, and closed at once when the server ends its session. The

@@ -40,7 +40,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case session != nil:
 		answer(w, http.StatusInternalServerError)
 	default:
-		answer(w, http.StatusNotFound)
+		s.serveGone(w, r, parts[0])
 	}
 }
 

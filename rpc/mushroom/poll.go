@@ -1,7 +1,6 @@
 package mushroom
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -29,7 +28,7 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, session *Sess
 		over = true // by now; a client that ends its session itself is answered below
 	}
 	switch {
-	case over && poll && session.owesLastPoll():
+	case over && poll && session.closedForPolls():
 		write(w, http.StatusOK, "application/json", session.pollAnswer())
 	case over:
 		answer(w, http.StatusNotFound)
@@ -75,23 +74,6 @@ func (s *Session) takeBody(r *http.Request, body []byte) (poll bool, err error) 
 		}
 	}
 	return poll, nil
-}
-
-// owesLastPoll reports whether the server closed the session and no poll has told the client yet.
-func (s *Session) owesLastPoll() (owes bool) {
-	s.look(func(st *state) bool {
-		owes = s.transport == TransportPoll && errors.Is(st.ended, ErrClosed) && !st.told
-		return true
-	})
-	return owes
-}
-
-// waitForLastPoll keeps a closed session for a client that is between two polls.
-func (s *Session) waitForLastPoll() {
-	ctx, cancel := context.WithTimeout(context.Background(), s.times.lastPoll)
-	defer cancel()
-	// A client that does not come in time finds the session gone, which says the same.
-	_ = s.wait(ctx, func(st *state) bool { return st.told })
 }
 
 // waitToAnswer waits until there is something to send or the time is up. It reports false if the

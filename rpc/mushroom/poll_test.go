@@ -105,7 +105,7 @@ func TestLargeAnswersComeInParts(t *testing.T) {
 	assert.Equal(t, []int64{0, 1, 2, 3, 4}, got)
 }
 
-// TestClosedBetweenTwoPolls: the next poll gets what was sent and the end, once.
+// TestClosedBetweenTwoPolls: the next poll gets what was sent and the end.
 func TestClosedBetweenTwoPolls(t *testing.T) {
 	connected := make(chan *mushroom.Session, 1)
 	_, url := newServer(t, mushroom.ServerOptions{Connect: func(s *mushroom.Session) { connected <- s }})
@@ -121,8 +121,34 @@ func TestClosedBetweenTwoPolls(t *testing.T) {
 	assert.Equal(t, 200, status)
 	assert.Equal(t, `[[1,0,"bye",1],[-1]]`, body)
 	<-s.Done()
-	status, _ = post(t, address, `[[0,null]]`)
-	assert.Equal(t, 404, status)
+	status, again := post(t, address, `[[0,null]]`)
+	assert.Equal(t, 200, status, "the answer may have been lost")
+	assert.Equal(t, body, again)
+	status, _ = post(t, address, `[[1,0,"m"]]`)
+	assert.Equal(t, 404, status, "it is no poll")
+}
+
+// TestLastAnswerIsKeptForAMoment: the answer that tells of the end is given again, to a client that lost it.
+func TestLastAnswerIsKeptForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		connected := make(chan *mushroom.Session, 1)
+		server, path := directly(t, mushroom.ServerOptions{Connect: func(s *mushroom.Session) { connected <- s }})
+		s := <-connected
+		polled := make(chan string, 1)
+		go func() { polled <- direct(t.Context(), server, path, `[[0,null]]`).Body.String() }()
+		synctest.Wait()
+		require.NoError(t, s.Close())
+		assert.Equal(t, `[[-1]]`, <-polled, "a poll that waited")
+		<-s.Done()
+		start := time.Now()
+		for time.Since(start) < 5*time.Second {
+			assert.Equal(t, `[[-1]]`, direct(t.Context(), server, path, `[[0,null]]`).Body.String())
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		assert.Equal(t, 404, direct(t.Context(), server, path, `[[0,null]]`).Code)
+		assert.Equal(t, 404, direct(t.Context(), server, path, `[`).Code)
+	})
 }
 
 // TestClientLeavesDuringAPoll: its absence counts from then on.

@@ -68,6 +68,7 @@ type Server struct {
 	mu       sync.RWMutex
 	sessions map[string]*Session
 	leaving  map[string]*Session // over, and waiting for a last poll
+	farewell map[string][]byte   // the last answers of poll sessions that are gone
 	down     bool
 }
 
@@ -80,7 +81,13 @@ func NewServer(opts *ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{settings: settings, opts: *opts, sessions: make(map[string]*Session), leaving: make(map[string]*Session)}
+	s := &Server{
+		settings: settings,
+		opts:     *opts,
+		sessions: make(map[string]*Session),
+		leaving:  make(map[string]*Session),
+		farewell: make(map[string][]byte),
+	}
 	if err := s.setTimes(); err != nil {
 		return nil, err
 	}
@@ -216,10 +223,8 @@ func (s *Server) forget(session *Session) {
 	}
 	if linger {
 		session.waitForLastPoll()
-		s.mu.Lock()
-		delete(s.leaving, session.id)
-		s.mu.Unlock()
 	}
+	s.keepFarewell(session)
 	session.finish()
 }
 

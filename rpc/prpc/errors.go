@@ -162,6 +162,7 @@ const (
 	BadVersion                        // a handshake of another protocol version
 	BadResult                         // a success whose result is not a packed value
 	BadHandshake                      // a handshake answer for another id
+	BadFrame                          // a WebSocket frame that the peer must not send
 )
 
 var violationNames = [...]string{
@@ -170,7 +171,7 @@ var violationNames = [...]string{
 	UnknownType: "unknown message type", BadArity: "wrong number of fields", BadCallType: "unknown call type",
 	BadID: "unusable call id", IDInUse: "call id in use", NoSuchPath: "stream message without a stream to read it",
 	BadVersion: "incompatible protocol version", BadResult: "result is not a packed value",
-	BadHandshake: "handshake answer with an unknown id",
+	BadHandshake: "handshake answer with an unknown id", BadFrame: "forbidden WebSocket frame",
 }
 
 // String describes the violation.

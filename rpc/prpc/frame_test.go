@@ -394,6 +394,32 @@ func TestClientFrames(t *testing.T) {
 	_ = c.Close(prpc.CloseNormal)
 }
 
+// A client takes no masked frame from a server, be it a message or a control frame.
+func TestMaskedFramesOfAServer(t *testing.T) {
+	for name, masked := range map[string][]byte{
+		"message": fromClient(final|opBinary, "a"),
+		"piece":   fromClient(opBinary, "a"),
+		"ping":    fromClient(final|opPing, "a"),
+		"close":   fromClient(final|opClose, "\x03\xe8"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := handmadeServer(t, concat(frame(final|opBinary, []byte("good"), nil), masked),
+				func(_ net.Conn, in *bufio.Reader) { _, _ = io.Copy(io.Discard, in) })
+			c, err := prpc.DialWebSocket(t.Context(), url, 1000)
+			require.NoError(t, err)
+			got, err := c.Receive()
+			require.NoError(t, err)
+			assert.Equal(t, "good", string(got))
+			_, err = c.Receive()
+			var violation *prpc.ProtocolError
+			require.ErrorAs(t, err, &violation)
+			assert.Equal(t, prpc.BadFrame, violation.Violation)
+			assert.ErrorContains(t, err, "forbidden WebSocket frame: it is a server's and masked")
+			_ = c.Close(prpc.CloseProtocol)
+		})
+	}
+}
+
 // A peer that pings and reads nothing ends the connection, rather than filling our memory with
 // pongs behind a write that it does not take.
 func TestPingFlood(t *testing.T) {

@@ -74,9 +74,9 @@ func (c *frameConn) receive(limit int) ([]byte, error) {
 	if c.left > 0 {
 		return nil, nil
 	}
-	h, err := peekFrame(c.in)
+	h, err := c.peek()
 	if err != nil {
-		return nil, noEOF(err)
+		return nil, err
 	}
 	if h.first != frameWholeBinary || h.masked != c.server || h.length > uint64(limit) {
 		return nil, nil
@@ -92,6 +92,16 @@ func (c *frameConn) receive(limit int) ([]byte, error) {
 	return message, nil
 }
 
+// peek returns the next frame's header, and leaves it to be read again. That a server's frame is not masked (RFC 6455,
+// section 5.1) is checked here, since the library does not.
+func (c *frameConn) peek() (frameHeader, error) {
+	h, err := peekFrame(c.in)
+	if err == nil && h.masked && !c.server {
+		err = violation(BadFrame, "it is a server's and masked")
+	}
+	return h, noEOF(err)
+}
+
 // Read is the library's. It does not go beyond the end of a frame. The end of the stream is always
 // unexpected, since a close frame comes first; the library would take it for the end of a
 // compressed message.
@@ -99,9 +109,9 @@ func (c *frameConn) Read(p []byte) (int, error) {
 	<-c.reading
 	defer func() { c.reading <- struct{}{} }()
 	if c.left == 0 {
-		h, err := peekFrame(c.in)
+		h, err := c.peek()
 		if err != nil {
-			return 0, noEOF(err)
+			return 0, err
 		}
 		c.left = uint64(h.size)
 		if h.length <= math.MaxInt64 { // the library refuses what is longer when it has the header

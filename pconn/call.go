@@ -108,6 +108,9 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (resp Response,
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
+	if err := c.needExtensions(ctx); err != nil {
+		return Response{}, err
+	}
 	call := c.newCall(req)
 	call.buf = buf
 	if err := c.send(ctx, call, req, in != nil); err != nil {
@@ -171,6 +174,9 @@ func (c *Conn) Submit(ctx context.Context, req Request) (*Result, error) {
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
+	if err := c.needExtensions(ctx); err != nil {
+		return nil, err
+	}
 	r := &Result{conn: c, decode: req.Decode, done: make(chan struct{})}
 	r.call = call{channel: req.Channel, typ: req.Type, size: int64(len(req.Payload)), result: r}
 	if err := c.send(ctx, &r.call, &req, in != nil); err != nil {
@@ -193,6 +199,9 @@ func (c *Conn) Notify(ctx context.Context, req Request) error {
 	}
 	if in != nil {
 		defer c.rejoinPlace(in)
+	}
+	if err := c.needExtensions(ctx); err != nil {
+		return err
 	}
 	call := c.newCall(&req)
 	call.kind = callDropped

@@ -34,6 +34,12 @@ func (t *callTable) put(c *call) {
 	t.n++
 }
 
+// skip returns the next tag for something that is no call.
+func (t *callTable) skip() uint64 {
+	t.last = max(t.last+1, firstTag)
+	return t.last
+}
+
 // find returns the call outstanding with this tag on this channel, or nil.
 func (t *callTable) find(channel, tag uint64) *call {
 	if t.n == 0 {

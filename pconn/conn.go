@@ -24,6 +24,7 @@ type Conn struct {
 	counters Counters
 	inline   inliner
 	scratch  *scratch // of marked handlers; the receiver's
+	ext      extension
 
 	freeCalls, freeWaiters sync.Pool // of *call and *waiter
 
@@ -89,8 +90,13 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	c.st.incoming.seed = rand.Uint64() | 1
 	c.st.sender.pending, c.st.sender.control = new(batch), new(batch)
 	c.st.returned.L = &c.mu
+	c.st.maxCalls, c.st.maxCallBytes = maxOutstanding, maxOutstandingBytes
+	c.ext.settled = make(chan struct{})
 	c.receiving = true
 	in.Resume()
+	if o.Extensions == ExtensionsOffered || o.Extensions == ExtensionsRequired {
+		c.offer()
+	}
 	c.start()
 	return c, nil
 }

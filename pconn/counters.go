@@ -18,12 +18,14 @@ type Counters struct {
 	HandlerErrors atomic.Uint64 // handlers that returned an error or panicked
 	Cancelled     atomic.Uint64 // requests given up by their callers
 	TooLarge      atomic.Uint64 // packets skipped because of their size
+	FramesIn      atomic.Uint64 // frames received on the reserved channel, HELLO not counted
 
 	// Drops, by kind.
 	LateResponses   atomic.Uint64 // responses to requests given up, or answered before
 	Unsolicited     atomic.Uint64 // responses to nothing that was ever asked
 	RepeatedTags    atomic.Uint64 // requests that repeat the tag of one at work
 	DroppedRequests atomic.Uint64 // requests that came when no answer could be sent any more
+	UnknownFrames   atomic.Uint64 // frames of kinds that this end does not know
 	DroppedTicks    atomic.Uint64 // ticks not taken in time
 	DroppedLogs     atomic.Uint64 // log records and trace lines not taken in time
 }

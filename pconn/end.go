@@ -123,6 +123,9 @@ func (c *Conn) answerGoodbye() {
 func (c *Conn) endError(err error) error {
 	c.mu.Lock()
 	sendErr, gotEOF, text := c.st.sender.err, c.st.gotEOF, c.st.text
+	if c.st.sender.helloLost && err == ErrPeerClosed {
+		sendErr = nil // HELLO was not asked for
+	}
 	ours := c.st.shutdown && c.st.calls.n == 0
 	c.mu.Unlock()
 	select {
@@ -155,6 +158,7 @@ func (c *Conn) failCalls(err error) {
 	c.mu.Lock()
 	s := &c.st
 	s.recvEnded, s.endErr = true, err
+	c.settle(err)
 	s.calls.all(func(call *call) { calls = append(calls, call) })
 	for _, call := range calls {
 		s.removeCall(call)
@@ -224,9 +228,6 @@ func (c *Conn) endSending(err error) {
 				c.logf(levelDebug, "closing the output", "error", closeErr)
 			}
 			c.notify(c.opts.OnSendEOF)
-		} else {
-			c.cancel(err)
-			c.lateInterrupt()
 		}
 		close(c.sendEnd)
 	})

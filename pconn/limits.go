@@ -1,6 +1,10 @@
 package pconn
 
-import "time"
+import (
+	"time"
+
+	"github.com/packetstream/packetstream/packet/frame"
+)
 
 // All bounds of a connection are here, since they have to match: a plain peer cannot be told our
 // limits, so what one end may have outstanding is at most what another end accepts.
@@ -54,8 +58,18 @@ const (
 	// payload's memory grows as its bytes arrive.
 	maxUpFront = 16 << 20
 
+	// maxHeaders is how many bytes of metadata and other fields go with one request or response, as
+	// they are on the wire and as frame.PairsSize counts them.
+	maxHeaders = 64 << 10
+
+	// maxCookie is how many bytes Options.Cookie may have.
+	maxCookie = 32 << 10
+
+	// maxFields is how many bytes any other frame's fields may have.
+	maxFields = 64 << 10
+
 	// reservedChannel carries the protocol's extensions and cannot be taken by users.
-	reservedChannel = 127
+	reservedChannel = frame.Channel
 
 	// DefaultGrace is the delay before a flush that the Python package cs.packetstream uses by
 	// default. The default of Options.Grace is 0: what is queued leaves at once.

@@ -2,6 +2,7 @@ package pconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -29,6 +30,18 @@ type Options struct {
 
 	// Codec turns values to payloads and back for Call and Typed, by default JSON.
 	Codec Codec
+
+	// Extensions says what is done about extensions of the protocol, by default ExtensionsLazy.
+	Extensions Extensions
+
+	// Cookie is sent to the peer with our HELLO, for it to recognise this end by.
+	Cookie []byte
+
+	// VerifyCookie, if set, is called with the Cookie of the peer's HELLO, or nil. Before it has
+	// returned nil the peer's requests are rejected, and if it returns an error the connection ends
+	// with ErrCookie. It runs where packets are received and must not block. It needs
+	// ExtensionsRequired.
+	VerifyCookie func(cookie []byte) error
 
 	// Grace delays flushes, so that packets which follow within it leave in the same write. No
 	// packet waits longer than one grace. 0 sends at once what is queued; DefaultGrace is what the
@@ -95,6 +108,12 @@ func (o *Options) withDefaults() (Options, error) {
 		return v, fmt.Errorf("pconn: Options.MaxPayload %d is not within 0 and %d", v.MaxPayload, int64(MaxPayload))
 	case v.MaxHandlers < 0:
 		return v, fmt.Errorf("pconn: Options.MaxHandlers %d is negative", v.MaxHandlers)
+	case v.Extensions > ExtensionsRequired:
+		return v, fmt.Errorf("pconn: Options.Extensions %d is unknown", v.Extensions)
+	case v.VerifyCookie != nil && v.Extensions != ExtensionsRequired:
+		return v, errors.New("pconn: Options.VerifyCookie needs ExtensionsRequired")
+	case len(v.Cookie) > maxCookie:
+		return v, fmt.Errorf("pconn: Options.Cookie of %d bytes, the limit is %d", len(v.Cookie), maxCookie)
 	case v.Grace < 0:
 		return v, fmt.Errorf("pconn: Options.Grace %v is negative", v.Grace)
 	}
@@ -116,7 +135,7 @@ func (o *Options) withDefaults() (Options, error) {
 	return v, nil
 }
 
-func setDefault[T int | int64 | time.Duration](v *T, d T) {
+func setDefault[T int | int64 | uint64 | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}

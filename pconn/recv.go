@@ -78,6 +78,9 @@ const (
 
 // response finds the call that a response is for and completes it, or drops the response.
 func (c *Conn) response(h *packet.Header) error {
+	if h.Channel == reservedChannel {
+		return c.frameResponse(h)
+	}
 	tooBig := h.Size > c.opts.MaxPayload
 	call, found := c.claim(h, tooBig || h.Size <= int64(c.in.Buffered()))
 	switch {
@@ -178,6 +181,9 @@ func (c *Conn) request(h *packet.Header) (goOn bool, err error) {
 		return true, nil
 	case h.Type == 0:
 		return false, &ProtocolError{Reason: "a request of type 0 that is neither EOF nor ERQ", Quote: quoteHeader(h, nil)}
+	}
+	if h.Channel == reservedChannel && c.opts.Extensions != ExtensionsOff {
+		return true, c.frame(h)
 	}
 	handler, text, err := c.mayAccept(h)
 	if err != nil {

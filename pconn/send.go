@@ -104,19 +104,10 @@ func (c *Conn) reject(h *packet.Header, text string) error {
 	c.logf(levelInfo, "request rejected", "channel", h.Channel, "tag", h.Tag, "type", h.Type-1, "reason", text)
 
 	c.mu.Lock()
-	s := &c.st.sender
-	if n := s.control.Len(); n > maxControl {
-		c.mu.Unlock()
-		return &LimitError{What: "rejections waiting to be read, bytes", Value: int64(n), Max: maxControl}
-	}
-	q := c.appendTo(s.control, &r, []byte(text))
+	q, err := c.control(&r, []byte(text))
 	c.mu.Unlock()
-
-	c.sent(&q)
-	if q.flush {
-		c.writeCycle(callerRounds)
-	}
-	return nil
+	c.flush(&q)
+	return err
 }
 
 func responseHeader(channel, tag uint64, ok bool, flags uint64, size int) packet.Header {
@@ -157,6 +148,7 @@ func (c *Conn) appended(b *batch, h *packet.Header) queued {
 	s := &c.st.sender
 	q := queued{header: *h}
 	b.packets++
+	s.queued++
 	if !h.Request {
 		b.answers++
 	}

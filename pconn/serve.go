@@ -19,7 +19,7 @@ func (c *Conn) mayAccept(h *packet.Header) (handler Handler, text string, err er
 	s := &c.st
 	handler, known := s.handlerOf(h.Channel)
 	switch {
-	case s.sender.eof || s.sender.err != nil:
+	case s.sender.eof || s.sender.err != nil && !s.sender.helloLost:
 		// No answer can follow our EOF.
 		c.counters.DroppedRequests.Add(1)
 		return nil, "", nil
@@ -30,6 +30,8 @@ func (c *Conn) mayAccept(h *packet.Header) (handler Handler, text string, err er
 	case s.phase != phaseOpen && s.calls.n == 0:
 		// While calls of ours are outstanding, requests may belong to them: they are served.
 		return nil, "rejecting request: connection is shutting down", nil
+	case c.opts.VerifyCookie != nil && !c.ext.on.Load():
+		return nil, "rejecting request: no HELLO before it", nil
 	case !known:
 		return nil, unknownChannelText(h.Channel), nil
 	case h.Size > c.opts.MaxPayload:

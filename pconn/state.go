@@ -34,6 +34,9 @@ type state struct {
 	callBytes int64
 	callers   line // wait for room to make a request
 
+	maxCalls     int   // how many of ours may be outstanding, by our bounds and the peer's
+	maxCallBytes int64 // and how many bytes of them
+
 	// The peer's requests.
 	handler        Handler            // of channel 0
 	handlers       map[uint64]Handler // of the other channels
@@ -74,6 +77,8 @@ func (s *state) mayCall(inHandler bool) error {
 		return nil // its outcome is endErr, as that of the calls before it
 	case s.sender.eof:
 		return ErrDraining
+	case s.sender.helloLost:
+		return s.sender.err
 	case s.phase != phaseOpen && !inHandler:
 		return ErrDraining
 	}
@@ -86,8 +91,8 @@ func (s *state) roomForCall(size int64) bool {
 	if s.sender.eof || s.recvEnded || s.ending {
 		return true
 	}
-	return s.calls.n < maxOutstanding &&
-		(s.callBytes == 0 || s.callBytes+size <= maxOutstandingBytes) &&
+	return s.calls.n < s.maxCalls &&
+		(s.callBytes == 0 || s.callBytes+size <= s.maxCallBytes) &&
 		s.sender.pending.Len() < maxQueue
 }
 
@@ -160,6 +165,9 @@ func (c *Conn) queueEOF() {
 		return
 	}
 	s.phase = phaseEnded
+	if s.sender.helloLost {
+		c.lateInterrupt()
+	}
 	if s.sender.err == nil {
 		eof := packet.Header{Request: true}
 		buf, _ := eof.Append(s.sender.pending.Begin())

@@ -29,10 +29,12 @@ type sender struct {
 	writing    bool // somebody is in a write cycle
 	hold       bool // what is appended now may wait for flushHeld
 	graceTimer *time.Timer
-	graceArmed bool  // the timer will flush what is pending
-	enlarged   bool  // a larger pipe was asked for
-	eof        bool  // the EOF packet is queued: nothing may follow
-	err        error // of writing: nothing is sent any more
+	graceArmed bool   // the timer will flush what is pending
+	enlarged   bool   // a larger pipe was asked for
+	eof        bool   // the EOF packet is queued: nothing may follow
+	err        error  // of writing: nothing is sent any more
+	queued     uint64 // packets ever appended
+	helloLost  bool   // err came with nothing but our HELLO ever sent
 }
 
 // batch is packets that leave together, and what is to be known of them.
@@ -216,11 +218,17 @@ func (c *Conn) writeFailed(err error) {
 	c.mu.Lock()
 	s := &c.st.sender
 	s.err = err
+	s.helloLost = c.ext.offered && s.queued == 1
+	lost := s.helloLost
 	s.pending, s.control, s.current = new(batch), new(batch), nil
 	c.st.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
 	c.mu.Unlock()
 	c.endSending(err)
+	if !lost {
+		c.cancel(err)
+		c.lateInterrupt()
+	}
 }
 
 // sendSource is the connection as what bufio.Output asks for bytes. A payload may be taken out of the

@@ -199,11 +199,11 @@ func TestBothEndsStuffed(t *testing.T) {
 	}
 }
 
-// flood writes requests that are rejected, without reading what comes back.
-func flood(p *rawPeer, n int, channel uint64) error {
+// flood writes n requests with tags from first, without reading what comes back.
+func flood(p *rawPeer, first, n, channel uint64) error {
 	var b []byte
-	for i := range n {
-		b = append(b[:0], encode(packet.Packet{Tag: uint64(i + 2), Channel: channel, Request: true, Type: 1})...)
+	for tag := first; tag < first+n; tag++ {
+		b = append(b[:0], encode(packet.Packet{Tag: tag, Channel: channel, Request: true, Type: 1})...)
 		if err := p.tryWrite(b); err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ func flood(p *rawPeer, n int, channel uint64) error {
 
 func TestPeerThatDoesNotReadItsRejections(t *testing.T) {
 	p := rawSized(t, serve(echo), 64<<10, 4<<10)
-	go flood(p, 1_000_000, 9)
+	go flood(p, 2, 1_000_000, 9)
 	eventually(t, "the connection ends", func() bool { return p.conn.Err() != nil })
 	var limit *pconn.LimitError
 	require.ErrorAs(t, p.conn.Err(), &limit)
@@ -229,7 +229,7 @@ func TestPeerThatGoesOnPastTheBounds(t *testing.T) {
 	o := serve(g.serveCtx)
 	o.MaxHandlers = 4
 	p := rawSized(t, o, 64<<10, 4<<10)
-	go flood(p, 1_000_000, 0)
+	go flood(p, 2, 1_000_000, 0)
 	eventually(t, "the connection ends", func() bool { return p.conn.Err() != nil })
 	var limit *pconn.LimitError
 	require.ErrorAs(t, p.conn.Err(), &limit)
@@ -239,10 +239,59 @@ func TestPeerThatGoesOnPastTheBounds(t *testing.T) {
 	require.ErrorAs(t, p.conn.Wait(), &limit)
 }
 
+// TestPeerThatReadsItsRejectionsAndGoesOn is told of each request past the bound, reads that, and loses
+// the connection at the hard bound.
+func TestPeerThatReadsItsRejectionsAndGoesOn(t *testing.T) {
+	const hard = 4 * maxOutstanding
+	g := newGate(t)
+	o := serve(g.serveCtx)
+	o.MaxHandlers = 4
+	p := rawSized(t, o, 64<<10, 64<<10)
+	go flood(p, 2, hard+1, 0)
+	for range hard - maxOutstanding {
+		require.Equal(t, "too many requests: the limit is 16384 unanswered ones", string(p.read().Payload))
+	}
+	eventually(t, "the connection ends", func() bool { return p.conn.Err() != nil })
+	var limit *pconn.LimitError
+	require.ErrorAs(t, p.conn.Err(), &limit)
+	require.Equal(t, pconn.LimitError{What: "requests past the bound of unanswered ones", Value: hard + 1, Max: hard}, *limit)
+	require.EqualValues(t, maxOutstanding, p.conn.Counters().RequestsIn.Load())
+}
+
+// TestRefusedPeerThatIsServedAgain is refused more often than the hard bound allows, but never so often
+// in a row.
+func TestRefusedPeerThatIsServedAgain(t *testing.T) {
+	const rounds, each = 6, 10_000
+	pass := make(chan struct{})
+	o := serve(func(ctx context.Context, _ *pconn.Request) (pconn.Reply, error) {
+		select {
+		case <-pass:
+		case <-ctx.Done():
+		}
+		return pconn.None(), nil
+	})
+	o.MaxHandlers = 1
+	p := rawSized(t, o, 1<<20, 64<<10)
+	require.NoError(t, flood(p, 2, maxOutstanding, 0))
+	for i := range uint64(rounds) {
+		sent := make(chan error, 1)
+		go func() { sent <- flood(p, (i+2)*maxOutstanding, each, 0) }()
+		for range each {
+			require.Contains(t, string(p.read().Payload), "too many requests")
+		}
+		require.NoError(t, receiveFrom(t, sent))
+		pass <- struct{}{}
+		require.EqualValues(t, 1, p.read().Flags)
+		p.write(request(1_000_000+i, 0, ""))
+		eventually(t, "it is accepted", func() bool { return p.conn.Counters().RequestsIn.Load() == maxOutstanding+i+1 })
+	}
+	require.NoError(t, p.conn.Err())
+}
+
 func TestPeerThatReadsItsRejectionsMayGoOn(t *testing.T) {
 	p := rawSized(t, nil, 64<<10, 4<<10)
 	const n = 20_000
-	go flood(p, n, 0)
+	go flood(p, 2, n, 0)
 	for range n {
 		require.Equal(t, "no request handler", string(p.read().Payload))
 	}

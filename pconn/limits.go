@@ -28,8 +28,11 @@ const (
 	// request may exceed it when nothing else is outstanding.
 	maxOutstandingBytes = 64 << 20
 
-	// hardFactor times maxOutstanding requests received and not answered end the connection: the
-	// peer goes on although it was refused.
+	// hardFactor times maxOutstanding is how many requests a peer may send when none but the first
+	// maxOutstanding of them could be accepted: it goes on although it was refused, and loses the
+	// connection. Each request that is accepted begins the count anew. Their bytes have no such bound,
+	// since what is refused takes no memory, and a few large requests sent in one burst may be
+	// past it before the first rejection can be read.
 	hardFactor = 4
 
 	// maxControl is how many bytes of rejections may wait to be sent. A peer that lets more than

@@ -46,6 +46,7 @@ type state struct {
 	queue          runQueue // accepted requests that wait for a place
 	repliers       line     // handlers that wait for room to answer
 	noMoreRequests bool     // the peer sent ERQ
+	refused        int      // requests past the bounds since the last that was accepted
 	gotEOF         bool     // the peer sent EOF, rather than ending its stream
 
 	sender sender
@@ -118,18 +119,23 @@ func (s *state) removeCall(c *call) bool {
 }
 
 // checkBounds says with which text a request of size bytes is to be refused, if at all, or that the
-// peer has gone so far past the bounds that the connection ends.
+// peer has gone so far past the bounds that the connection ends: none of so many requests in a row could
+// be accepted, and still it sends more.
 func (s *state) checkBounds(size int64) (text string, err error) {
-	unanswered := s.incoming.n + s.sender.unwritten()
 	switch {
-	case unanswered >= hardFactor*maxOutstanding:
-		return "", &LimitError{What: "requests received and not answered", Value: int64(unanswered) + 1, Max: hardFactor * maxOutstanding}
-	case unanswered >= maxOutstanding:
-		return fmt.Sprintf("too many requests: the limit is %d unanswered ones", maxOutstanding), nil
+	case s.incoming.n+s.sender.unwritten() >= maxOutstanding:
+		text = fmt.Sprintf("too many requests: the limit is %d unanswered ones", maxOutstanding)
 	case s.incoming.bytes > 0 && s.incoming.bytes+size > maxOutstandingBytes:
-		return fmt.Sprintf("requests too large: the limit is %d bytes of unanswered ones", maxOutstandingBytes), nil
+		text = fmt.Sprintf("requests too large: the limit is %d bytes of unanswered ones", maxOutstandingBytes)
+	default:
+		s.refused = 0
+		return "", nil
 	}
-	return "", nil
+	s.refused++
+	if sent := maxOutstanding + s.refused; sent > hardFactor*maxOutstanding {
+		return "", &LimitError{What: "requests past the bound of unanswered ones", Value: int64(sent), Max: hardFactor * maxOutstanding}
+	}
+	return text, nil
 }
 
 // handlerOf returns a channel's handler, and whether there is such a channel.

@@ -18,10 +18,7 @@ const (
 const logDepth = 256
 
 // logQueue hands records to a logger that may be slow, on nobody's time. nil is silent.
-type logQueue struct {
-	logger *slog.Logger
-	queue  *aside.Queue[logRecord]
-}
+type logQueue struct{ queue *aside.Queue[logRecord] }
 
 type logRecord struct {
 	level slog.Level
@@ -36,17 +33,15 @@ func newLogQueue(l *slog.Logger, name string) *logQueue {
 	if name != "" {
 		l = l.With("conn", name)
 	}
-	return &logQueue{logger: l, queue: aside.New(logDepth, func(r logRecord) {
+	return &logQueue{aside.New(logDepth, func(r logRecord) {
 		l.Log(context.Background(), r.level, r.msg, r.args...)
 	})}
 }
 
-// logf logs a message with its attributes.
+// logf logs a message with its attributes. Whether the logger wants it is asked on the queue's goroutine
+// too, since that is the program's code.
 func (c *Conn) logf(level slog.Level, msg string, args ...any) {
-	if c.log == nil || !c.log.logger.Enabled(context.Background(), level) {
-		return
-	}
-	if !c.log.queue.Put(logRecord{level, msg, args}) {
+	if c.log != nil && !c.log.queue.Put(logRecord{level, msg, args}) {
 		c.counters.DroppedLogs.Add(1)
 	}
 }

@@ -94,6 +94,24 @@ func TestLoggerThatBlocks(t *testing.T) {
 	close(free)
 }
 
+// slowToSay is a slog.Handler that does not say whether it wants a record.
+type slowToSay struct {
+	slog.Handler
+	free chan struct{}
+}
+
+func (h slowToSay) Enabled(context.Context, slog.Level) bool { <-h.free; return false }
+
+func TestLoggerThatBlocksBeforeItsRecords(t *testing.T) {
+	free := make(chan struct{})
+	o := &pconn.Options{Logger: slog.New(slowToSay{slog.DiscardHandler, free}), CloseTimeout: 50 * time.Millisecond}
+	p := raw(t, o)
+	p.write(request(5, 1, "x")) // is logged as rejected
+	p.expectResponse(5, false, "no request handler")
+	within(t, func() { p.conn.Close() })
+	close(free)
+}
+
 func TestTraceToAFile(t *testing.T) {
 	keepsDescriptors(t)
 	path := filepath.Join(t.TempDir(), "trace")

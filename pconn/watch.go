@@ -2,23 +2,11 @@ package pconn
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"time"
 
-	"github.com/packetstream/packetstream/internal/aside"
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/tick"
 )
-
-// TraceVariable is the environment variable that makes any program built with this package log the
-// header of every packet: to standard error if it is "stderr", else to the file that it names, to
-// which lines are appended.
-const TraceVariable = "PACKETSTREAM_TRACE"
-
-// traceDepth is how many trace lines may wait to be written. A trace with holes says so, but is of
-// less use: the queue is deep.
-const traceDepth = 16384
 
 // watch is who looks on at a connection's packets: ticks, length functions, the trace. A nil watch is
 // nobody.
@@ -27,8 +15,7 @@ type watch struct {
 	ticker  *tick.Ticker
 	recvLen func(int)
 	sendLen func(int)
-	trace   *aside.Queue[string]
-	file    *os.File // of the trace, if it is ours to close
+	trace   *trace // nil if there is none
 }
 
 func newWatch(c *Conn) (*watch, error) {
@@ -44,16 +31,9 @@ func newWatch(c *Conn) (*watch, error) {
 	if path == "" {
 		return w, nil
 	}
-	out := os.Stderr
-	if path != "stderr" {
-		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("pconn: %s: %w", TraceVariable, err)
-		}
-		w.file, out = f, f
-	}
-	w.trace = aside.New(traceDepth, func(line string) { _, _ = out.WriteString(line) })
-	return w, nil
+	var err error
+	w.trace, err = newTrace(path)
+	return w, err
 }
 
 func (w *watch) sent(h *packet.Header, n int) {
@@ -93,27 +73,9 @@ func (w *watch) line(dir string, h *packet.Header) {
 	if w.trace == nil {
 		return
 	}
-	if !w.trace.Put(traceLine(w.conn, dir, h)) {
+	if !w.trace.queue.Put(traceLine(w.conn, dir, h)) {
 		w.conn.counters.DroppedLogs.Add(1)
 	}
-}
-
-func traceLine(c *Conn, dir string, h *packet.Header) string {
-	kind := ""
-	switch {
-	case h.IsEOF():
-		kind = "EOF"
-	case h.IsERQ():
-		kind = "ERQ"
-	case h.Request:
-		kind = fmt.Sprintf("request type %d flags %#x", h.Type-1, h.Flags)
-	case h.Flags&1 != 0:
-		kind = fmt.Sprintf("response ok flags %#x", h.Flags>>1)
-	default:
-		kind = fmt.Sprintf("response not ok flags %#x", h.Flags>>1)
-	}
-	return fmt.Sprintf("%s %s %s channel %d tag %d %s payload %d\n",
-		time.Now().Format("15:04:05.000000"), c.opts.Name, dir, h.Channel, h.Tag, kind, h.Size)
 }
 
 // close hands over what is queued, until limit.
@@ -125,9 +87,6 @@ func (w *watch) close(limit context.Context) {
 		_ = w.ticker.Close(limit) // ticks not taken by then are dropped
 	}
 	if w.trace != nil {
-		_ = w.trace.Close(limit)
-	}
-	if w.file != nil {
-		_ = w.file.Close()
+		w.trace.close(limit)
 	}
 }

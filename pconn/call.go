@@ -109,7 +109,7 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (resp Response,
 		defer c.rejoinPlace(in)
 	}
 	if err := c.needExtensions(ctx); err != nil {
-		return Response{}, err
+		return Response{}, false, err
 	}
 	call := c.newCall(req)
 	call.buf = buf

@@ -266,6 +266,11 @@ func TestCancelOfQueuedRequestIsNotSent(t *testing.T) {
 	p.expectRequest(1, string(big)) // it was begun, and is finished
 	p.write(response(p.expectRequest(3, ""), ""))
 	require.NoError(t, receiveFrom(t, third).err)
+	// What was counted as queued and not withdrawn is what came.
+	n := p.conn.Counters()
+	require.EqualValues(t, 1, n.Withdrawn.Load())
+	require.EqualValues(t, 2, n.PacketsOut.Load()-n.Withdrawn.Load())
+	require.EqualValues(t, p.in.Offset(), n.BytesOut.Load()-n.WithdrawnBytes.Load())
 }
 
 func TestResult(t *testing.T) {

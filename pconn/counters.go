@@ -7,6 +7,10 @@ type Counters struct {
 	PacketsIn, PacketsOut atomic.Uint64 // packets received, and queued to be sent
 	BytesIn, BytesOut     atomic.Uint64 // the bytes of those packets, headers included
 
+	// Packets and bytes counted as queued that were taken out again before any of them was sent, since
+	// their caller gave them up. Without a failure the rest reaches the peer.
+	Withdrawn, WithdrawnBytes atomic.Uint64
+
 	Flushes         atomic.Uint64 // times that what was queued was handed to the system
 	Batches         atomic.Uint64 // flushes of more than one packet
 	SenderHandovers atomic.Uint64 // writes that the descriptor did not take at once

@@ -38,9 +38,14 @@ func (c *Conn) releaseRef(call *call) {
 	for b.State(ref) == bufio.RefLent {
 		c.waitReturned()
 	}
+	before := b.Len()
 	if !b.Unlink(ref) {
 		b.Detach(ref)
+		return
 	}
+	b.packets--
+	c.counters.Withdrawn.Add(1)
+	c.counters.WithdrawnBytes.Add(uint64(before - b.Len()))
 }
 
 // readInto reads a response's payload straight into its caller's buffer, if it fits there, and

@@ -205,6 +205,17 @@ func TestTypedCalls(t *testing.T) {
 	require.Equal(t, context.Canceled, err)
 }
 
+// TestHandlersWithoutAConnection calls handlers as their tests do.
+func TestHandlersWithoutAConnection(t *testing.T) {
+	mux := pconn.NewMux()
+	mux.HandleWith(1, pconn.RouteOptions{MaxHandlers: 1}, pconn.Typed(func(_ context.Context, n numbers) (int, error) { return n.A + n.B, nil }))
+	req := &pconn.Request{Type: 1, Payload: []byte(`{"A":2,"B":3}`)}
+	reply, err := mux.ServePacket(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, pconn.Bytes([]byte("5")), reply)
+	require.Zero(t, req.Peer())
+}
+
 func TestRawCodec(t *testing.T) {
 	mux := pconn.NewMux()
 	mux.Handle(1, pconn.Typed(func(_ context.Context, b []byte) (string, error) { return string(bytes.ToUpper(b)), nil }))

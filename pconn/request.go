@@ -28,9 +28,22 @@ type Request struct {
 	Conn *Conn
 }
 
+// codec is the connection's, or the default where there is none.
+func (r *Request) codec() Codec {
+	if r.Conn == nil {
+		return JSON
+	}
+	return r.Conn.Codec()
+}
+
 // Peer says who is at the other end of the connection that a handler's request came by, as far as
-// the endpoint knows.
-func (r *Request) Peer() Peer { return r.Conn.Peer() }
+// the endpoint knows. Of a request without a connection, as in a test of a handler, nothing is known.
+func (r *Request) Peer() Peer {
+	if r.Conn == nil {
+		return Peer{}
+	}
+	return r.Conn.Peer()
+}
 
 // Peer says who is at the other end of a connection. The zero value says that nothing is known.
 type Peer struct {

@@ -31,11 +31,12 @@ func Call[Req, Resp any](ctx context.Context, c Caller, typ uint64, req Req) (Re
 }
 
 // Typed makes a Handler of a func from value to value, by the codec of the connection that the request
-// comes by. A payload that the codec does not take is told to the peer.
+// comes by, or JSON where the handler is called without one. A payload that the codec does not take is told
+// to the peer.
 func Typed[Req, Resp any](f func(ctx context.Context, req Req) (Resp, error)) Handler {
 	return HandlerFunc(func(ctx context.Context, r *Request) (Reply, error) {
 		var req Req
-		codec := r.Conn.Codec()
+		codec := r.codec()
 		if err := codec.Unmarshal(r.Payload, &req); err != nil {
 			return Reply{}, Errorf("request type %d: %w", r.Type, err)
 		}

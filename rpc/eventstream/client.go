@@ -2,11 +2,9 @@ package eventstream
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // ConnHandler is what the application of a client connection is told. Any of its functions may be nil.
@@ -38,19 +36,16 @@ type ClientConn struct {
 	ioDone  chan struct{} // closed once reader and writer are gone
 	done    chan struct{} // closed once everything is
 
-	ctx      context.Context // ends, with the reason as cause, when the connection does
-	cancel   context.CancelCauseFunc
-	ioLeft   atomic.Int32
-	backstop *time.Timer // guarded by mu; closes the transport if it cannot be written to
+	ctx    context.Context // ends, with the reason as cause, when the connection does
+	cancel context.CancelCauseFunc
+	ioLeft atomic.Int32
 
 	activate sync.Mutex // makes the order of stream ids the order on the wire; taken before mu
 
-	mu        sync.Mutex // guards the fields below
-	state     clientState
-	ack       *Message
-	peerError *Message // the last PROTOCOL_ERROR or INTERNAL_ERROR
-	ended     bool
-	reason    error
+	mu    sync.Mutex // guards the fields below
+	state clientState
+	ack   *Message
+	ending
 }
 
 // NewConn starts a client connection on rwc, which it owns from then on, in the form with callbacks:
@@ -162,46 +157,21 @@ func (c *ClientConn) notify(o *outgoing, flushed func(error)) {
 // lost ends the connection after the transport failed.
 func (c *ClientConn) lost(err error) {
 	c.mu.Lock()
-	peerError := c.peerError
+	reason := c.lostReason(err)
 	c.mu.Unlock()
-	c.end(lostReason(err, peerError), nil)
+	c.end(reason, nil)
 }
-
-// lostReason says why a connection ended whose transport failed with err.
-func lostReason(err error, peerError *Message) error {
-	var frame *FrameError
-	switch {
-	case errors.As(err, &frame) && !errors.Is(err, ErrTruncated):
-		return err
-	case peerError != nil:
-		return &PeerError{Message: peerError}
-	case err == io.EOF:
-		return ErrPeerClosed
-	}
-	return &transportError{err}
-}
-
-// transportError is ErrPeerClosed with what the transport said.
-type transportError struct{ err error }
-
-func (e *transportError) Error() string   { return ErrPeerClosed.Error() + ": " + e.err.Error() }
-func (e *transportError) Unwrap() []error { return []error{ErrPeerClosed, e.err} }
 
 // end begins the end of the connection, for the first time it is called. A nil reason is the
 // application's own wish. last, if not nil, is what the peer is told before. What was accepted is still
 // written in either case, if the transport can do so within drainTimeout; else there is nobody to read it.
 func (c *ClientConn) end(reason error, last *Message) {
 	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
+	first, polite := c.begin(reason, last, c.closeTransport)
+	c.mu.Unlock()
+	if !first {
 		return
 	}
-	c.ended, c.reason = true, reason
-	polite := reason == nil || last != nil
-	if polite {
-		c.backstop = time.AfterFunc(drainTimeout, c.closeTransport)
-	}
-	c.mu.Unlock()
 	c.out.stop(ErrClosed, last, !polite)
 	c.cancel(orDefault(reason, ErrClosed))
 	if !polite {
@@ -215,9 +185,7 @@ func (c *ClientConn) closeTransport() { _ = c.rwc.Close() }
 func (c *ClientConn) write() {
 	c.out.run()
 	c.mu.Lock()
-	if c.backstop != nil {
-		c.backstop.Stop()
-	}
+	c.stopBackstop()
 	c.mu.Unlock()
 	c.closeTransport()
 	c.ioExit()

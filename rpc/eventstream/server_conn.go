@@ -16,25 +16,22 @@ type ServerConn struct {
 	in     *budget
 	dec    *Decoder // belongs to who has the turn
 
-	deadlines interface{ SetReadDeadline(time.Time) error } // of rwc; nil if it has none
+	deadlines interface{ SetReadDeadline(time.Time) error } // of rwc; nil if it has none that work
 
 	ctx      context.Context // ends, with the reason as cause, when the connection does
 	cancel   context.CancelCauseFunc
 	handlers sync.WaitGroup
 	readDone chan struct{} // closed once nothing more is read
 
-	mu        sync.Mutex // guards the fields below
-	state     serverState
-	stats     ConnStats
-	peerError *Message
-	serving   int // handlers that have not returned
-	draining  bool
-	ended     bool
-	reason    error
-	linger    time.Duration // how long to wait for the client to close
-	backstop  *time.Timer   // closes the transport if it cannot be written to
-	deadline  *time.Timer   // of the handshake; nil if it has none
-	turn      turn
+	mu       sync.Mutex // guards the fields below
+	state    serverState
+	stats    ConnStats
+	serving  int // handlers that have not returned
+	draining bool
+	linger   time.Duration // how long to wait for the client to close
+	deadline *time.Timer   // of the handshake; nil if it has none
+	turn     turn
+	ending
 }
 
 // ConnStats counts what happened on a connection so far. A stream counts as closed once either end has
@@ -58,7 +55,9 @@ func newServerConn(s *Server, rwc io.ReadWriteCloser) (*ServerConn, error) {
 		readDone: make(chan struct{}),
 		state:    serverState{streams: map[int32]*ServerStream{}},
 	}
-	c.deadlines, _ = rwc.(interface{ SetReadDeadline(time.Time) error })
+	if d, ok := rwc.(interface{ SetReadDeadline(time.Time) error }); ok && d.SetReadDeadline(time.Time{}) == nil {
+		c.deadlines = d
+	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.out = newSender(rwc, l, c.lost, func() { c.end(ErrWriteTimeout, nil) })
 	return c, nil
@@ -168,9 +167,7 @@ func (c *ServerConn) write() {
 	c.out.run()
 	c.mu.Lock()
 	linger := c.linger
-	if c.backstop != nil {
-		c.backstop.Stop()
-	}
+	c.stopBackstop()
 	c.mu.Unlock()
 	if linger > 0 {
 		timer := time.NewTimer(linger)
@@ -196,23 +193,19 @@ func (c *ServerConn) closeTransport() {
 // lost ends the connection after the transport failed.
 func (c *ServerConn) lost(err error) {
 	c.mu.Lock()
-	peerError := c.peerError
+	reason := c.lostReason(err)
 	c.mu.Unlock()
-	c.end(lostReason(err, peerError), nil)
+	c.end(reason, nil)
 }
 
 // end begins the end of the connection, for the first time it is called. A nil reason is the
 // application's own wish. last, if not nil, is what the client is told; the connection then lingers.
 func (c *ServerConn) end(reason error, last *Message) {
 	c.mu.Lock()
-	if c.ended {
+	first, polite := c.begin(reason, last, c.closeTransport)
+	if !first {
 		c.mu.Unlock()
 		return
-	}
-	c.ended, c.reason = true, reason
-	polite := reason == nil || last != nil
-	if polite {
-		c.backstop = time.AfterFunc(drainTimeout, c.closeTransport)
 	}
 	if last != nil {
 		c.linger = orDefault(c.server.Linger, DefaultLinger)

@@ -85,11 +85,13 @@ func TestBadMessages(t *testing.T) {
 		long := &eventstream.Message{Headers: eventstream.Headers{eventstream.String("h", string(make([]byte, 40000)))}}
 		ping := &eventstream.Message{Type: eventstream.MessageTypePing}
 		errs := make(chan error, 4)
+		refused := make(chan struct{})
 		s := handle("Op", func(ctx context.Context, s *eventstream.ServerStream) error {
 			errs <- s.Send(ctx, long)
 			errs <- s.Send(ctx, ping)
 			errs <- s.Conn().SendProtocolMessage(ctx, &eventstream.Message{Type: eventstream.MessageTypePing, Headers: long.Headers})
 			errs <- s.Conn().Fail(&eventstream.Message{Type: eventstream.MessageTypeProtocolError, Headers: long.Headers})
+			<-refused
 			_, err := s.Recv(ctx)
 			return errors.Join(err, s.Send(ctx, text("fine")))
 		})
@@ -104,6 +106,7 @@ func TestBadMessages(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, st.Send(t.Context(), long), eventstream.ErrHeader)
 		require.ErrorIs(t, st.Send(t.Context(), ping), eventstream.ErrMessageType)
+		close(refused)
 		m, err := st.Recv(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, "fine", string(m.Payload))

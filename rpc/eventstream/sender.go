@@ -153,7 +153,7 @@ func (s *sender) answerStream(stream int32, m *Message) error {
 }
 
 // pushBareEnd queues a message that says nothing but that a stream is over. It takes no room: it is small, and
-// there is one a stream.
+// there is one for a stream that this end has opened.
 func (s *sender) pushBareEnd(stream int32) {
 	o, err := s.prepare(&Message{Flags: FlagTerminateStream}, "")
 	if err != nil {

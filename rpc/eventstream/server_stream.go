@@ -167,43 +167,56 @@ func (s *ServerStream) serve(h Handler) {
 	s.cancel(context.Canceled)
 }
 
-// finish tells the client how the handler ended, if the stream is still open.
+// finish tells the client how the handler ended, if the stream is still open. It waits for room in the send queue as
+// Send does, until the connection ends: the stream counts as served until then, and so a client that opens streams
+// and reads nothing meets the limit of them.
 func (s *ServerStream) finish(err error) {
 	if errors.Is(err, ErrRefuseStream) {
 		s.conn.end(ErrRefuseStream, faultInternal.message())
 		return
 	}
+	if s.isSettled(err) {
+		return
+	}
+	o := s.lastMessage(err)
+	if s.conn.out.tryReserve(&o) != nil {
+		s.conn.giveTurn(s)
+		if s.conn.out.reserve(s.conn.ctx, s.conn.ctx, &o) != nil {
+			return
+		}
+	}
 	s.send.Lock()
 	defer s.send.Unlock()
-	if err == nil && s.isPeerEnded() {
+	if s.isSettled(err) || s.beginSend(true) != nil {
+		o.receipt.budget.give(o.receipt.weight)
 		return
 	}
-	if over := s.beginSend(true); over != nil {
-		return
-	}
-	if err == nil {
-		s.conn.out.pushBareEnd(s.id)
-		return
-	}
-	var failure *ApplicationError
-	if !errors.As(err, &failure) {
-		s.conn.server.log("handler of "+s.operation+" failed", err)
-		failure = &ApplicationError{Headers: Headers{String(headerErrorCode, "InternalFailure")}}
-	}
-	s.fail(failure)
+	// If it is not accepted the connection has ended, and with it the stream.
+	_ = s.conn.out.push(&o)
 }
 
-// fail sends an application error as the stream's last message. It takes no room in the queue but the
-// receiver's: a handler that has returned cannot wait.
-func (s *ServerStream) fail(e *ApplicationError) {
-	m := &Message{Type: MessageTypeApplicationError, Flags: FlagTerminateStream, Headers: e.Headers, Payload: e.Payload}
-	err := s.conn.out.answerStream(s.id, m)
-	var frame *FrameError
+// isSettled reports whether there is nothing to tell the client of a handler that returned err.
+func (s *ServerStream) isSettled(err error) bool {
+	return s.sendable() != nil || err == nil && s.isPeerEnded()
+}
+
+// lastMessage is what ends the stream of a handler that returned err.
+func (s *ServerStream) lastMessage(err error) outgoing {
+	m := &Message{Flags: FlagTerminateStream}
+	var failure *ApplicationError
 	switch {
-	case errors.As(err, &frame):
-		s.conn.server.log("application error of "+s.operation+" cannot be sent", err)
-		s.conn.out.pushBareEnd(s.id)
-	case errors.Is(err, ErrQueueFull):
-		s.conn.end(err, nil)
+	case errors.As(err, &failure):
+		m.Type, m.Headers, m.Payload = MessageTypeApplicationError, failure.Headers, failure.Payload
+	case err != nil:
+		s.conn.server.log("handler of "+s.operation+" failed", err)
+		m.Type, m.Headers = MessageTypeApplicationError, Headers{String(headerErrorCode, "InternalFailure")}
 	}
+	o, unfit := s.conn.out.prepare(m, "")
+	if unfit != nil {
+		s.conn.server.log("application error of "+s.operation+" cannot be sent", unfit)
+		// An empty message is never refused.
+		o, _ = s.conn.out.prepare(&Message{Flags: FlagTerminateStream}, "")
+	}
+	o.stream = s.id
+	return o
 }

@@ -33,7 +33,8 @@ func newDecoder(r io.Reader, limit int) *Decoder {
 // next call; the headers stay. It blocks as long as the reader does.
 //
 // The error is io.EOF at the end of the stream between two messages, a *FrameError for a bad message,
-// with ErrTruncated for one that the stream cut off, and else the reader's. Every error is final
+// with ErrTruncated for one that the stream cut off, io.ErrNoProgress if the reader has returned nothing at all
+// a hundred times in a row, and else the reader's. Every error is final
 // but one: after a bad header (ErrHeader, ErrHeaderType, ErrTooManyHeaders) the message is skipped
 // and the next call goes on behind it.
 func (d *Decoder) Decode(f *Frame) error {
@@ -113,10 +114,15 @@ func (d *Decoder) next() ([]byte, error) {
 
 // fill reads until n bytes are there.
 func (d *Decoder) fill(n int) error {
-	for d.end-d.start < n {
+	for empty := 0; d.end-d.start < n; {
 		d.makeRoom(n)
 		got, err := d.r.Read(d.buf[d.end:])
 		d.end += got
+		if got > 0 {
+			empty = 0
+		} else if empty++; err == nil && empty == maxEmptyReads {
+			return io.ErrNoProgress
+		}
 		if err == nil || d.end-d.start >= n {
 			continue
 		}
@@ -127,6 +133,18 @@ func (d *Decoder) fill(n int) error {
 		return err
 	}
 	return nil
+}
+
+// resume makes an error of the reader not final that said only that a deadline has passed.
+func (d *Decoder) resume() {
+	if isTimeout(d.err) {
+		d.err = nil
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // makeRoom makes the buffer able to take at least one more byte of the n that are wanted from d.start

@@ -44,8 +44,9 @@
 // its connection.
 //
 // A server runs a handler on the goroutine that receives where it can. If the handler then waits for something other than
-// its own stream, or takes long, the connection's other streams wait for it: for 10 ms at most, after which another
-// goroutine receives, and the operation's next streams, twice as many each time, get goroutines at once.
+// its own stream, or takes long, the connection's other streams wait for it: for 10 ms at most, 25 ms on a connection
+// whose handlers have long all returned at once. Then another goroutine receives, and the operation's next streams,
+// twice as many each time, get goroutines at once.
 //
 // # Differences from the reference
 //

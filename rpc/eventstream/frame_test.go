@@ -217,6 +217,35 @@ func TestDecoderErrorsAreFinal(t *testing.T) {
 	require.Equal(t, broken, d.Decode(&f))
 }
 
+// idleReader returns nothing, and every few times one byte of what it has.
+type idleReader struct {
+	rest []byte
+	idle int // reads in a row that return nothing
+	left int
+}
+
+func (r *idleReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 || r.left > 0 {
+		r.left--
+		return 0, nil
+	}
+	r.left = r.idle
+	n := copy(p[:1], r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+func TestDecoderGivesUpOnReaderWithoutProgress(t *testing.T) {
+	wire, err := eventstream.AppendFrame(nil, nil, []byte("x"))
+	require.NoError(t, err)
+	d := eventstream.NewDecoder(&idleReader{rest: wire, idle: 90})
+	var f eventstream.Frame
+	require.NoError(t, d.Decode(&f))
+	assert.Equal(t, "x", string(f.Payload))
+	require.Equal(t, io.ErrNoProgress, d.Decode(&f))
+	require.Equal(t, io.ErrNoProgress, eventstream.NewDecoder(&idleReader{rest: wire[:14]}).Decode(&f))
+}
+
 func TestDecoderTruncation(t *testing.T) {
 	wire, err := eventstream.AppendFrame(nil, eventstream.Headers{eventstream.String("k", "v")}, []byte("payload"))
 	require.NoError(t, err)

@@ -18,6 +18,8 @@ func (c *ServerConn) readOne() (opened *ServerStream, more bool) {
 	case err != nil && isHeaderError(err):
 		c.violation(faultInternal, err)
 		return nil, false
+	case err != nil && isTimeout(err) && c.isRecalled():
+		return nil, false
 	case err != nil:
 		c.lost(err)
 		return nil, false

@@ -8,14 +8,16 @@ import (
 // turn is whose turn it is to receive on a server's connection. It is a goroutine's that does nothing else,
 // except that it runs the handler of a stream that it just opened by itself: that spares a call two goroutine
 // switches. While it does, nobody receives, so the handler's stream gives the turn away before it waits, and a
-// timer takes it from a handler that takes its time. A handler that waits for its own next message keeps the turn
+// timer takes it from a handler that takes its time: within maxInlineLook + inlinePatience. A handler that waits for its own next message keeps the turn
 // and receives until that has come. Guarded by the connection's mu.
 type turn struct {
 	inline   *ServerStream // the stream that has the turn, if one has
-	reading  bool          // it receives
+	reading  bool          // it receives, in Recv
+	recalled chan struct{} // closed when it has stopped, which it is to do; nil unless somebody waits for that
 	moves    uint64        // counts what happened, for the timer to see whether anything did
 	watched  uint64        // moves when the timer was set
 	watching bool          // the timer is set
+	look     time.Duration // what it was set to
 	timer    *time.Timer
 	slow     map[string]penalty // operations whose handlers lost the turn
 }
@@ -77,6 +79,9 @@ func (c *ServerConn) beginInline(st *ServerStream) bool {
 func (c *ServerConn) endInline(st *ServerStream) bool {
 	c.mu.Lock()
 	kept := c.turn.inline == st
+	if kept && c.turn.reading {
+		c.recall()
+	}
 	if kept {
 		c.turn.inline = nil
 		c.turn.moves++
@@ -86,6 +91,27 @@ func (c *ServerConn) endInline(st *ServerStream) bool {
 	return kept
 }
 
+// recall breaks off the receiving of a goroutine that the handler has left behind in Recv. What was received of a
+// message stays with the decoder. Called with mu held, which it releases meanwhile.
+func (c *ServerConn) recall() {
+	left := make(chan struct{})
+	c.turn.recalled = left
+	c.mu.Unlock()
+	_ = c.deadlines.SetReadDeadline(time.Unix(1, 0))
+	<-left
+	_ = c.deadlines.SetReadDeadline(time.Time{})
+	c.dec.resume()
+	c.mu.Lock()
+	c.turn.recalled = nil
+}
+
+// isRecalled reports whether the goroutine that receives is to stop.
+func (c *ServerConn) isRecalled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.turn.recalled != nil
+}
+
 // move notes that a handler begins to run with the turn. Called with mu held.
 func (c *ServerConn) move() {
 	t := &c.turn
@@ -93,22 +119,27 @@ func (c *ServerConn) move() {
 	if t.watching {
 		return
 	}
-	t.watching, t.watched = true, t.moves
+	t.watching, t.watched, t.look = true, t.moves, inlinePatience
 	if t.timer == nil {
-		t.timer = time.AfterFunc(inlinePatience, c.watch)
+		t.timer = time.AfterFunc(t.look, c.watch)
 		return
 	}
-	t.timer.Reset(inlinePatience)
+	t.timer.Reset(t.look)
 }
 
-// watch takes the turn from a handler that has had it since the timer was set.
+// watch takes the turn from a handler that has had it since the timer was set. The timer is set again while anything
+// happens: for ever longer if no handler is at it, else for as long as that one may still take.
 func (c *ServerConn) watch() {
 	c.mu.Lock()
 	t := &c.turn
 	st, still := t.inline, t.moves == t.watched
 	if !still {
 		t.watched = t.moves
-		t.timer.Reset(inlinePatience)
+		t.look = min(2*t.look, maxInlineLook)
+		if st != nil && !t.reading {
+			t.look = inlinePatience
+		}
+		t.timer.Reset(t.look)
 		c.mu.Unlock()
 		return
 	}
@@ -165,7 +196,11 @@ func (c *ServerConn) receiveFor(st *ServerStream) bool {
 	}
 	c.mu.Lock()
 	c.turn.reading = false
-	c.move()
+	if c.turn.recalled != nil {
+		close(c.turn.recalled)
+	} else {
+		c.move()
+	}
 	c.mu.Unlock()
 	return true
 }

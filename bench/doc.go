@@ -3,6 +3,8 @@
 //	bench run -set quick|headline|full    measure, and write tables
 //	bench goals                           the goals of the last run: seen, met or not
 //	bench report                          its tables again, a page, a plot, or lines for benchstat
+//	bench eventstream codec               rpc/eventstream's codec beside that of a cloud SDK
+//	bench eventstream servers             its server beside the reference's Java server
 //	bench profile -peer NAME -cell 16x64  CPU, block, mutex and allocation profiles of both ends
 //
 // # How it measures

@@ -11,7 +11,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "caller", "answerer", "idle":
+		case "caller", "answerer", "idle", "eventstream":
 			main()
 			return
 		}

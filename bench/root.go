@@ -10,6 +10,6 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(newRunCommand(), newGoalsCommand(), newReportCommand(), newProfileCommand(), newListCommand(),
-		newCallerCommand(), newAnswererCommand(), newIdleCommand())
+		newEventstreamCommand(), newCallerCommand(), newAnswererCommand(), newIdleCommand())
 	return cmd
 }

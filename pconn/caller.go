@@ -33,17 +33,23 @@ var (
 const stackSize = 64 << 10
 
 // caller looks for the connection's own calls of user code on the calling goroutine's stack: a connection
-// and a handler's context are often captured by a closure, so that neither tells. A handler of another
-// connection is nobody in particular.
+// and a handler's context are often captured by a closure, so that neither tells, and nothing else that is
+// told of a goroutine can be read by it. A handler of another connection is nobody in particular.
 func (c *Conn) caller() caller {
 	buf := make([]byte, stackSize)
-	self := fmt.Appendf(nil, "{%p, %p}", c, c)
+	return callerOn(buf[:runtime.Stack(buf, false)], fmt.Appendf(nil, "{%p, %p}", c, c))
+}
+
+// callerOn reads a stack. A call of user code whose arguments are not shown as they are today is taken for
+// one of the connection in question: not to wait for a handler that is another's does less harm than to
+// wait for oneself.
+func callerOn(stack, self []byte) caller {
 	found := callerOther
-	for line := range bytes.Lines(buf[:runtime.Stack(buf, false)]) {
+	for line := range bytes.Lines(stack) {
 		switch {
 		case bytes.Contains(line, frameRunMarked) && found == callerHandler:
 			return callerNeeded
-		case !bytes.Contains(line, self):
+		case bytes.Contains(line, markStart) && !bytes.Contains(line, self):
 		case bytes.Contains(line, frameNotify):
 			return callerNeeded
 		case bytes.Contains(line, frameInvoke), bytes.Contains(line, frameReport):
@@ -52,3 +58,6 @@ func (c *Conn) caller() caller {
 	}
 	return found
 }
+
+// markStart is how a mark begins on a stack.
+var markStart = []byte("{0x")

@@ -75,7 +75,8 @@ func (c *call) complete() {
 // The error is nil only for an ok response. A rejection is a *RemoteError, and is also in the Response
 // (OK false). When ctx ends first the error is exactly ctx.Err(), the call no longer counts, and its
 // late response is dropped. When the connection ends first the error is that of Conn.Err. A request
-// over a limit is a *LimitError, ErrFlags or ErrType, and was not sent.
+// that cannot be made is a *LimitError, ErrFlags, ErrType, ErrReservedChannel, ErrDraining or
+// ErrNonBlocking, and was not sent.
 //
 // While the bound of outstanding requests is reached Do waits, in order. req.Payload is not copied if
 // it is large; it is the caller's again when Do returns, whatever it returns.

@@ -38,15 +38,17 @@
 //
 // To read how it works, follow a request from state.go, which has everything in flight. Do (call.go)
 // makes a call record, send (send.go) gives it a tag and a slot (calltable.go) and appends its packet
-// to the pending batch, and writeCycle writes it. At the other end receive (recv.go) parses the header
-// and request looks at it: mayAccept (serve.go) chooses the handler or the reason to reject, accept
-// registers the request (incoming.go) and begins its handler, on the receiving goroutine as a rule
+// to the pending batch, and writeCycle (write.go) writes that. At the other end receive (recv.go) parses
+// the header and request looks at it: mayAccept (serve.go) chooses the handler or the reason to reject,
+// accept registers the request (incoming.go) and begins its handler, on the receiving goroutine as a rule
 // (inline.go), and finish has its answer appended by respond (send.go). Back here response (recv.go)
 // claims the call by its tag and completes it, which wakes Do.
 //
-// Beside that way are room.go, where callers and answers wait for room, handlerctx.go, the context
-// that tells whose handler calls, nonblocking.go, a shorter way for handlers that never wait, conn.go
-// and state.go, the end, and limits.go, every bound.
+// Beside that way are room.go, where callers and answers wait for room; memory.go, which lends the
+// callers' memory to reads and writes and has it back; handlerctx.go, the context that tells whose handler
+// calls; nonblocking.go, a shorter way for handlers that never wait; and limits.go, every bound. A connection
+// begins in conn.go and junk.go, where its first packet is looked at, and ends in end.go, as state.go's phases
+// have it; caller.go finds out for Close whether a handler calls it.
 //
 // # Bounds
 //

@@ -15,14 +15,17 @@ var (
 	// the end of its stream between two packets.
 	ErrPeerClosed = errors.New("pconn: connection closed by the peer")
 
-	// ErrPeerGone says that the peer no longer takes what is sent. It wraps the system's error.
+	// ErrPeerGone says that the peer no longer takes what is sent. It wraps the system's error. The
+	// connection ends with it after a second, in which answers that were on their way are still read,
+	// or with what ends receiving before: calls made meanwhile wait for that too.
 	ErrPeerGone = errors.New("pconn: peer no longer reads")
 )
 
 // Errors of a single call.
 var (
 	// ErrUnknownChannel says that the peer serves no such channel. A *RemoteError of such a
-	// rejection matches it.
+	// rejection matches it. It does not match that of a peer without a handler for channel 0, which
+	// rejects what comes on any unknown channel as "no request handler", as the reference does.
 	ErrUnknownChannel = errors.New("pconn: unknown channel")
 
 	// ErrDraining says that Shutdown was called, after which only handlers may make new requests.

@@ -43,7 +43,8 @@ func (s InFlightState) String() string {
 	return [...]string{"sent", "notified", "queued", "at work", "calling"}[s]
 }
 
-// InFlight lists what is outstanding, both ways, in no order.
+// InFlight lists what is outstanding, both ways, in no order. It does not wait; with thousands of requests it
+// holds them up while it lists them.
 func (c *Conn) InFlight() []InFlight {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,12 +8,13 @@ import (
 )
 
 // NonBlocking marks a handler that never waits: for no lock that is held long, no I/O, no call. Its
-// requests take no memory: it always runs on the receiving goroutine, and the request and its payload
-// are valid only until it returns. It may answer with the payload, or with a part of it.
+// requests take no memory: it always runs on the receiving goroutine, and the request, its payload and
+// the context are valid only until it returns. It may answer with the payload, or with a part of it.
 //
-// A handler so marked that does wait holds up everything that the peer sends; a call made with its
-// context is refused with ErrNonBlocking. Handlers that are not marked run on the receiving goroutine
-// too, until one is seen to wait. The mark saves the two allocations that make that safe.
+// A handler so marked that does wait holds up everything that the peer sends, and the end of the connection
+// with it; a call made with its context is refused with ErrNonBlocking. Handlers that are not marked run on
+// the receiving goroutine too, until one is seen to wait. The mark saves the two allocations that make
+// that safe.
 func NonBlocking(h Handler) Handler { return nonBlocking{h} }
 
 // nonBlocking is a marked handler.

@@ -784,6 +784,20 @@ func TestPeerClosesItsInputOnly(t *testing.T) {
 	require.True(t, err == p.conn.Err())
 }
 
+// TestCallsAfterAFailedWrite get what everybody gets.
+func TestCallsAfterAFailedWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := raw(t, nil)
+		require.NoError(t, p.in.Close())
+		begun := time.Now()
+		require.NoError(t, p.conn.Notify(t.Context(), pconn.Request{})) // finds that nobody reads
+		_, err := p.conn.Do(t.Context(), pconn.Request{})
+		require.ErrorIs(t, err, pconn.ErrPeerGone)
+		require.True(t, err == p.conn.Err())
+		require.Equal(t, time.Second, time.Since(begun))
+	})
+}
+
 // TestPeerClosesItsOutputOnly has requests answered after the peer's stream has ended.
 func TestPeerClosesItsOutputOnly(t *testing.T) {
 	keepsDescriptors(t)

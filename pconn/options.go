@@ -56,6 +56,10 @@ type Options struct {
 	// Handlers that wait in a call on this connection do not count.
 	MaxHandlers int
 
+	// MaxRequests is how many requests of the peer are accepted before the connection shuts down, as by
+	// Shutdown: those accepted are answered, and later ones are rejected. 0 is no limit.
+	MaxRequests uint64
+
 	// DrainTimeout bounds the wait for answers to accepted requests after the peer has ended its
 	// side, by default DefaultDrainTimeout.
 	DrainTimeout time.Duration

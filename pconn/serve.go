@@ -89,8 +89,12 @@ func (c *Conn) register(in *incoming) (begin, inline bool) {
 		c.counters.DroppedRequests.Add(1)
 		return false, false
 	}
-	c.counters.RequestsIn.Add(1)
+	n := c.counters.RequestsIn.Add(1)
 	s.incoming.put(in)
+	if n == c.opts.MaxRequests {
+		s.shutdown = true
+		c.drain()
+	}
 	if s.running >= c.opts.MaxHandlers && !in.marked {
 		s.queue.push(in)
 		return false, false

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
@@ -247,10 +246,4 @@ func childMain(config string) int {
 		return 1
 	}
 	return 0
-}
-
-// polled is an inherited descriptor whose reads can be woken.
-func polled(fd uintptr, name string) *os.File {
-	_ = syscall.SetNonblock(int(fd), true)
-	return os.NewFile(fd, name)
 }

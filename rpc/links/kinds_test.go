@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -217,10 +216,4 @@ func boolToInt(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// polled is an inherited descriptor whose reads can be woken.
-func polled(fd int) *os.File {
-	_ = syscall.SetNonblock(fd, true)
-	return os.NewFile(uintptr(fd), fmt.Sprint("fd ", fd))
 }

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -71,14 +72,31 @@ func options(opts *pconn.Options, name string, peer pconn.Peer) *pconn.Options {
 	return &o
 }
 
-// newConn makes a connection of a socket, which is closed with it.
-func newConn(nc net.Conn, opts *pconn.Options, name string) (*Conn, error) {
+// NewConn makes a packet connection of a socket, or of what another package has made like one; it is closed with the
+// connection. name is the connection's where opts have none. Where nc has a method CloseWrite the end of one
+// direction leaves the other open. What it knows of the peer goes to pconn.Peer: its RemoteAddr, the
+// process and user of a Unix socket, the certificate of TLS (a method ConnectionState).
+func NewConn(nc net.Conn, name string, opts *pconn.Options) (*Conn, error) {
 	c, err := pconn.New(bufio.OwnInput(nc), bufio.OwnOutput(nc), options(opts, name, peerOf(nc)))
 	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
 	return &Conn{Conn: c}, nil
+}
+
+// peerOf says who is at the other end of a socket.
+func peerOf(nc net.Conn) pconn.Peer {
+	peer := pconn.Peer{Addr: nc.RemoteAddr()}
+	if s, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		if shown := s.ConnectionState().PeerCertificates; len(shown) > 0 {
+			peer.Certificate = shown[0]
+		}
+	}
+	if uc, ok := nc.(*net.UnixConn); ok {
+		addSocketUser(&peer, uc)
+	}
+	return peer
 }
 
 // newDescriptorConn makes a connection of descriptors that are closed with it.

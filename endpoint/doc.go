@@ -19,14 +19,25 @@
 // An endpoint is written as a string, or as a value of the type that stands beside it. Each can be
 // connected to, by [Dial], and served, by [Serve]:
 //
-//	exec:COMMAND ARGS…   Exec    a command, with its standard input and output as the connection
-//	stdio:               Stdio   this process's own standard input and output
-//	fd:R,W or fd:N       FD      open descriptors: one to read and one to write, or a socket
-//	unix:PATH            Unix    a socket in the file system
-//	tcp:HOST:PORT        TCP     an address of the network
+//	exec:COMMAND ARGS…    Exec          a command, with its standard input and output as the connection
+//	ssh:HOST//COMMAND     SSH           a command on another machine, by way of the installed ssh
+//	stdio:                Stdio         this process's own standard input and output
+//	fd:R,W or fd:N        FD            open descriptors: one to read and one to write, or a socket
+//	unix:PATH             Unix          a socket in the file system
+//	unix-abstract:NAME    UnixAbstract  a socket of Linux without a file
+//	tcp:HOST:PORT         TCP           an address of the network
+//	tls:HOST:PORT         TLS           the same with TLS
+//	activation:NAME       Activation    a socket that a service manager has opened
 //
-// Serving unix: and tcp: listens, and serves many connections at a time; [Listen] gives the [Listener],
-// which knows its address. Serving any other endpoint serves its one connection until that ends.
+// Settings stand behind a #, written as a URL's query: unix:PATH#mode=0660, tls:HOST:PORT#ca=FILE. [Builtin] lists
+// all that can be written. WebSockets are the package endpoint/ws below this one: a program that imports it adds its
+// [Schemes] where it parses.
+//
+// Serving a socket listens, and serves many connections at a time; [Listen] gives the [Listener],
+// which knows its address and has [Limits]. Serving any other endpoint serves its one connection until that ends.
+//
+// Who connects to a Unix socket is known by its user and process (pconn.Peer), and may be limited to some users; who
+// connects by TLS, by the certificate that was verified.
 //
 // # Children
 //
@@ -49,6 +60,6 @@
 // # Platforms
 //
 // On Linux everything works. On macOS and the BSDs what a child leaves in its process group is killed at once when
-// it ends, and nothing is known of the peer of a Unix socket. On Windows there is tcp: and unix:, and
-// everything else is errors.ErrUnsupported.
+// it ends, and nothing is known of the peer of a Unix socket. On Windows there are tcp:, tls: and unix:, and
+// everything else is errors.ErrUnsupported. unix-abstract: is Linux alone.
 package endpoint

@@ -3,12 +3,11 @@ package endpoint
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/packetstream/packetstream/pconn"
 )
 
-// Endpoint is one of Exec, Stdio, FD, Unix and TCP, or what a package of its own has besides. Its methods
+// Endpoint is one of this package's, such as Exec and Unix, or what a package of its own has besides. Its methods
 // may be called concurrently.
 type Endpoint interface {
 	// String returns it as Parse reads it.
@@ -20,39 +19,15 @@ type Endpoint interface {
 	Serve(ctx context.Context, opts *pconn.Options) error
 }
 
-// scheme is how an endpoint's string begins.
-type scheme struct {
-	name  string
-	parse func(rest string) (Endpoint, error)
+// Listenable is an endpoint that can be listened at: a socket. The others have one connection.
+type Listenable interface {
+	Endpoint
+	// Listen begins to listen. ctx limits that only.
+	Listen(ctx context.Context) (*Listener, error)
 }
 
-// schemes returns those there are, in the order in which they are listed.
-func schemes() []scheme {
-	return []scheme{
-		{"exec:", parseExec},
-		{"stdio:", parseStdio},
-		{"fd:", parseFD},
-		{"unix:", parseUnix},
-		{"tcp:", parseTCP},
-	}
-}
-
-// Parse reads an endpoint's string: see the package's comment for what there is. The error is an *UnknownSchemeError
-// or a *SyntaxError.
-func Parse(s string) (Endpoint, error) {
-	var known []string
-	for _, scheme := range schemes() {
-		if rest, ok := strings.CutPrefix(s, scheme.name); ok {
-			e, err := scheme.parse(rest)
-			if err != nil {
-				return nil, &SyntaxError{Endpoint: s, Reason: err.Error()}
-			}
-			return e, nil
-		}
-		known = append(known, scheme.name)
-	}
-	return nil, &UnknownSchemeError{Endpoint: s, Known: known}
-}
+// Parse reads the string of an endpoint of this package: see Schemes.Parse.
+func Parse(s string) (Endpoint, error) { return Builtin().Parse(s) }
 
 // Dial connects to an endpoint given as a string. ctx limits that, not the connection's life. The errors are those of
 // Parse, and what is wrong with the endpoint: an *StdioError, a *bufio.DescriptorError, or the system's.
@@ -64,8 +39,8 @@ func Dial(ctx context.Context, endpoint string, opts *pconn.Options) (*Conn, err
 	return e.Dial(ctx, opts)
 }
 
-// Serve serves an endpoint given as a string: unix: and tcp: by listening and serving every connection that comes,
-// any other by connecting and serving that one connection.
+// Serve serves an endpoint given as a string: a socket by listening and serving every connection that comes, any other
+// by connecting and serving that one connection.
 //
 // When ctx ends, no more connections are taken, those there are are shut down, and each has its
 // Options.DrainTimeout to end; ErrNotDrained says that one did not. Otherwise Serve returns, for one connection, nil
@@ -78,16 +53,14 @@ func Serve(ctx context.Context, endpoint string, opts *pconn.Options) error {
 	return e.Serve(ctx, opts)
 }
 
-// Listen listens at an endpoint given as a string, which must be one of unix: and tcp:; ErrNotListening says that it
-// is none. ctx limits the listening's beginning only.
+// Listen listens at an endpoint given as a string, which must be Listenable; ErrNotListening says that it
+// is not. ctx limits the listening's beginning only.
 func Listen(ctx context.Context, endpoint string) (*Listener, error) {
 	e, err := Parse(endpoint)
 	if err != nil {
 		return nil, err
 	}
-	l, ok := e.(interface {
-		Listen(ctx context.Context) (*Listener, error)
-	})
+	l, ok := e.(Listenable)
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrNotListening, e)
 	}

@@ -25,6 +25,24 @@ func TestParse(t *testing.T) {
 		"tcp:127.0.0.1:80":         endpoint.TCP{Addr: "127.0.0.1:80"},
 		"tcp:[::1]:http":           endpoint.TCP{Addr: "[::1]:http"},
 		"tcp::0":                   endpoint.TCP{Addr: ":0"},
+
+		"unix:/run/x.sock#mode=0660&allow=0,1000": endpoint.Unix{Path: "/run/x.sock", Mode: 0o660, UIDs: []int{0, 1000}},
+		"unix:x#allow=root":                       endpoint.Unix{Path: "x", UIDs: []int{0}},
+		"unix:a#b#":                               endpoint.Unix{Path: "a#b"},
+		"unix:a#b#mode=600":                       endpoint.Unix{Path: "a#b", Mode: 0o600},
+		"unix-abstract:x":                         endpoint.UnixAbstract{Name: "x"},
+		"unix-abstract:x#allow=any":               endpoint.UnixAbstract{Name: "x", AnyUser: true},
+		"unix-abstract:x#allow=7":                 endpoint.UnixAbstract{Name: "x", UIDs: []int{7}},
+		"tls:example.com:443":                     endpoint.TLS{Addr: "example.com:443"},
+		"tls:[::1]:1#ca=/etc/my+ca.pem&cert=c&key=k&name=n": endpoint.TLS{Addr: "[::1]:1",
+			Files: endpoint.TLSFiles{CA: "/etc/my ca.pem", Cert: "c", Key: "k", Name: "n"}},
+		"ssh:host//cmd":                  endpoint.SSH{Host: "host", Command: "cmd"},
+		"ssh:ada@host:22//cmd 'a b' | c": endpoint.SSH{Host: "ada@host", Port: 22, Command: "cmd 'a b' | c"},
+		"ssh:[fe80::1]:2222//cmd":        endpoint.SSH{Host: "fe80::1", Port: 2222, Command: "cmd"},
+		"ssh:ada@[::1]//cmd":             endpoint.SSH{Host: "ada@::1", Command: "cmd"},
+		"ssh:fe80::1//cmd //x":           endpoint.SSH{Host: "fe80::1", Command: "cmd //x"},
+		"activation:":                    endpoint.Activation{},
+		"activation:web":                 endpoint.Activation{Name: "web"},
 	} {
 		t.Run(s, func(t *testing.T) {
 			e, err := endpoint.Parse(s)
@@ -53,6 +71,32 @@ func TestParseRefuses(t *testing.T) {
 		"unix:/" + strings.Repeat("x", 103): "104 bytes",
 		"tcp:":                              "tcp:HOST:PORT",
 		"tcp:localhost":                     "missing port",
+
+		"unix:x#mode=9":               "no octal number",
+		"unix:x#mode=0":               "no octal number",
+		"unix:x#mode=1777":            "more than permissions",
+		"unix:x#allow=no such user":   "unknown user",
+		"unix:x#allow=-1":             "unknown user",
+		"unix:x#mod=0600":             `unknown parameter "mod"; there are mode allow`,
+		"unix:x#mode=0600&mode=0660":  `parameter "mode" is given 2 times`,
+		"unix:x#%zz":                  "invalid URL escape",
+		"unix-abstract:":              "a name is missing",
+		"unix-abstract:x#allow=1,any": "unknown user",
+		"tls:localhost":               "missing port",
+		"tls:localhost:1#key=k":       "key has no cert beside it",
+		"ssh:host":                    "write ssh:HOST//COMMAND",
+		"ssh:host/cmd":                "write ssh:HOST//COMMAND",
+		"ssh://cmd":                   "a host is missing",
+		"ssh:@host//cmd":              "a host is missing",
+		"ssh:ada@//cmd":               "a host is missing",
+		"ssh:host// ":                 "a command is missing",
+		"ssh:-oProxyCommand=x//cmd":   "looks like an option",
+		"ssh:ada@-oX//cmd":            "looks like an option",
+		"ssh:-l@host//cmd":            "looks like an option",
+		"ssh:host:0//cmd":             "no number from 1 to 65535",
+		"ssh:host:ssh//cmd":           "no number from 1 to 65535",
+		"ssh:a b//cmd":                "characters that no host has",
+		"activation:a:b":              "no colon",
 	} {
 		t.Run(s, func(t *testing.T) {
 			_, err := endpoint.Parse(s)
@@ -66,13 +110,14 @@ func TestParseRefuses(t *testing.T) {
 		_, err := endpoint.Parse(s)
 		var uerr *endpoint.UnknownSchemeError
 		require.ErrorAs(t, err, &uerr)
-		require.Equal(t, []string{"exec:", "stdio:", "fd:", "unix:", "tcp:"}, uerr.Known)
-		require.ErrorContains(t, err, "exec: stdio: fd: unix: tcp:")
+		require.Equal(t, []string{"exec:", "ssh:", "stdio:", "fd:", "unix:", "unix-abstract:", "tcp:", "tls:", "activation:"}, uerr.Known)
+		require.ErrorContains(t, err, "exec: ssh: stdio: fd: unix: unix-abstract: tcp: tls: activation:")
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"exec:a 'b c' \"$HOME\"", "stdio:", "fd:3,4", "unix:/x", "tcp:[::1]:0", "nats:x"} {
+	for _, s := range []string{"exec:a 'b c' \"$HOME\"", "stdio:", "fd:3,4", "unix:/x", "tcp:[::1]:0", "nats:x",
+		"unix:/x#mode=0660&allow=1", "unix-abstract:x#allow=any", "tls:h:1#ca=x&cert=%2B", "ssh:u@h:22//cmd", "activation:x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -98,13 +143,13 @@ func TestBadEndpointEverywhere(t *testing.T) {
 		var uerr *endpoint.UnknownSchemeError
 		require.ErrorAs(t, err, &uerr)
 	}
-	for _, s := range []string{"exec:x", "stdio:", "fd:3"} {
+	for _, s := range []string{"exec:x", "ssh:h//c", "stdio:", "fd:3"} {
 		_, err := endpoint.Listen(t.Context(), s)
 		require.ErrorIs(t, err, endpoint.ErrNotListening)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, s := range []string{"exec:x", "stdio:", "fd:3", "unix:/no/such", "tcp:127.0.0.1:1"} {
+	for _, s := range []string{"exec:x", "ssh:h//c", "stdio:", "fd:3", "unix:/no/such", "unix-abstract:no/such", "tcp:127.0.0.1:1", "tls:127.0.0.1:1"} {
 		_, err := endpoint.Dial(ended, s, nil)
 		require.Equal(t, context.Canceled, err, s)
 	}

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 )
@@ -45,6 +46,20 @@ type UnknownSchemeError struct {
 func (e *UnknownSchemeError) Error() string {
 	return fmt.Sprintf("endpoint: %q: unknown scheme; there are %s", e.Endpoint, strings.Join(e.Known, " "))
 }
+
+// AdmissionError says that somebody who connected to a Listener was not let in. It concerns that one peer only.
+type AdmissionError struct {
+	Endpoint string   // where it was
+	Addr     net.Addr // the peer's
+	Err      error    // a *UserError, or why the handshake failed
+}
+
+func (e *AdmissionError) Error() string {
+	return fmt.Sprintf("endpoint: %s: peer %v was not admitted: %v", e.Endpoint, e.Addr, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *AdmissionError) Unwrap() error { return e.Err }
 
 // StdioError says why this process's standard input and output cannot be a connection.
 type StdioError struct {

@@ -52,9 +52,13 @@ const (
 	// some 20 KiB; most systems allow a process at least 1024 descriptors.
 	DefaultMaxConns = 512
 
-	// MaxConns is the largest value of Listener.MaxConns, the most descriptors that Linux gives a
+	// MaxConns is the largest value of Limits.MaxConns, the most descriptors that Linux gives a
 	// process by default.
 	MaxConns = 1 << 20
+
+	// DefaultHandshake is how long the handshake of TLS or a WebSocket may take: several round trips around
+	// the world and a slow machine.
+	DefaultHandshake = 10 * time.Second
 
 	// acceptRetryMin and acceptRetryMax bound the pauses after accepting has failed for want of
 	// descriptors or memory.

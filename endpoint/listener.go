@@ -2,33 +2,66 @@ package endpoint
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/packetstream/packetstream/pconn"
 )
 
+// Limits bound what those who connect to a Listener may take. The zero value of each is its default.
+type Limits struct {
+	// MaxConns is how many connections Serve serves at a time, DefaultMaxConns if it is 0. Those that come
+	// beyond wait to be accepted until others have ended.
+	MaxConns int
+	// Handshake is how long the handshake of TLS or a WebSocket may take, DefaultHandshake if it is 0.
+	Handshake time.Duration
+	// FirstPacket is how long a peer may take to send the first packet. 0 is no limit: a peer may have connected
+	// to be called.
+	FirstPacket time.Duration
+	// MaxRequests is pconn.Options.MaxRequests where that is not set: after so many requests a connection
+	// ends in good order. 0 is no limit.
+	MaxRequests uint64
+}
+
+func (l Limits) withDefaults() (Limits, error) {
+	switch {
+	case l.MaxConns < 0 || l.MaxConns > MaxConns:
+		return l, fmt.Errorf("endpoint: Limits.MaxConns %d is not within 0 and %d", l.MaxConns, MaxConns)
+	case l.Handshake < 0:
+		return l, fmt.Errorf("endpoint: Limits.Handshake %v is negative", l.Handshake)
+	case l.FirstPacket < 0:
+		return l, fmt.Errorf("endpoint: Limits.FirstPacket %v is negative", l.FirstPacket)
+	}
+	if l.MaxConns == 0 {
+		l.MaxConns = DefaultMaxConns
+	}
+	if l.Handshake == 0 {
+		l.Handshake = DefaultHandshake
+	}
+	return l, nil
+}
+
 // Listener takes connections at an endpoint. It has to be closed, by Close or by the end of Serve.
 type Listener struct {
-	// MaxConns is how many connections Serve serves at a time, DefaultMaxConns if it is 0. Those that come
-	// beyond wait to be accepted until others have ended. It is to be set before Serve is called.
-	MaxConns int
+	// Limits are to be set before Accept and Serve are called.
+	Limits Limits
 
 	endpoint Endpoint
 	l        net.Listener
 	remove   func() // removes what listening has made, or nil
+	uids     []int  // who may connect, nil for all
 	closing  sync.Once
 	closed   chan struct{}
 }
 
-func newListener(l net.Listener, e Endpoint, remove func()) *Listener {
-	return &Listener{endpoint: e, l: l, remove: remove, closed: make(chan struct{})}
+// NewListener returns a Listener that takes its connections from l, for the endpoint e, which a package of its own
+// may have. What l accepts is used as by NewConn; a *tls.Conn makes its handshake first. l is closed with
+// the Listener.
+func NewListener(l net.Listener, e Endpoint) *Listener {
+	return &Listener{endpoint: e, l: l, closed: make(chan struct{})}
 }
 
 // Addr returns the address, with the port that was chosen if none was given.
@@ -48,13 +81,66 @@ func (l *Listener) Close() error {
 }
 
 // Accept waits for the next connection and makes a packet connection of it. One goroutine at a time may call it. The
-// error is ctx.Err(), ErrListenerClosed, or the system's.
+// error is ctx.Err(), ErrListenerClosed, or the system's; an *AdmissionError concerns one peer only, and
+// the next call may accept another.
 func (l *Listener) Accept(ctx context.Context, opts *pconn.Options) (*Conn, error) {
+	limits, err := l.Limits.withDefaults()
+	if err != nil {
+		return nil, err
+	}
 	nc, err := l.accept(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(nc, opts, l.endpoint.String())
+	if err := l.admit(ctx, nc, limits.Handshake); err != nil {
+		return nil, err
+	}
+	return NewConn(nc, l.endpoint.String(), limits.options(opts))
+}
+
+// admit makes the handshake and looks who has come. If there is an error nc is closed.
+func (l *Listener) admit(ctx context.Context, nc net.Conn, limit time.Duration) error {
+	err := handshake(ctx, nc, limit)
+	if err == nil {
+		err = checkUser(peerOf(nc), l.uids)
+	}
+	if err == nil {
+		return nil
+	}
+	addr := nc.RemoteAddr()
+	_ = nc.Close()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return &AdmissionError{Endpoint: l.endpoint.String(), Addr: addr, Err: err}
+}
+
+// handshake makes the handshake of a connection that has one.
+func handshake(ctx context.Context, nc net.Conn, limit time.Duration) error {
+	tc, ok := nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	cause := fmt.Errorf("the handshake took longer than %v", limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
+	defer cancel()
+	err := tc.HandshakeContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// options returns the options of one connection.
+func (l Limits) options(opts *pconn.Options) *pconn.Options {
+	var o pconn.Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.MaxRequests == 0 {
+		o.MaxRequests = l.MaxRequests
+	}
+	return &o
 }
 
 // accept ends when ctx does, by a deadline.
@@ -86,125 +172,4 @@ func (l *Listener) accept(ctx context.Context) (net.Conn, error) {
 		return nil, ctx.Err()
 	}
 	return nil, fmt.Errorf("endpoint: %s: %w", l.endpoint, err)
-}
-
-// Serve serves every connection that comes, each with these settings, and closes the Listener in the end. It may be
-// called once.
-//
-// It returns when ctx has ended or Close was called, and the connections have been shut down, each of which has its
-// DrainTimeout to end in good order: nil if all did, else ErrNotDrained. How a connection ends concerns nobody
-// else; opts.Logger is told. A failure to accept for want of descriptors or memory passes; Serve tries again.
-func (l *Listener) Serve(ctx context.Context, opts *pconn.Options) error {
-	maxConns, err := l.maxConns()
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	s := &server{listener: l, opts: opts, places: make(chan struct{}, maxConns)}
-	err = s.accept(ctx)
-	_ = l.Close()
-	if errors.Is(err, ErrListenerClosed) || err == ctx.Err() {
-		err = nil
-	}
-	return errors.Join(err, s.drain())
-}
-
-func (l *Listener) maxConns() (int, error) {
-	switch {
-	case l.MaxConns < 0 || l.MaxConns > MaxConns:
-		return 0, fmt.Errorf("endpoint: Listener.MaxConns %d is not within 0 and %d", l.MaxConns, MaxConns)
-	case l.MaxConns == 0:
-		return DefaultMaxConns, nil
-	}
-	return l.MaxConns, nil
-}
-
-// server is one run of Listener.Serve.
-type server struct {
-	listener *Listener
-	opts     *pconn.Options
-	places   chan struct{} // holds one value for each connection
-	running  sync.WaitGroup
-
-	// mu guards conns.
-	mu    sync.Mutex
-	conns map[*Conn]struct{}
-}
-
-// accept takes connections until ctx ends, the listener is closed or accepting fails for good.
-func (s *server) accept(ctx context.Context) error {
-	pause := &backoff.ExponentialBackOff{
-		InitialInterval: acceptRetryMin, MaxInterval: acceptRetryMax,
-		Multiplier: backoff.DefaultMultiplier, RandomizationFactor: backoff.DefaultRandomizationFactor,
-	}
-	pause.Reset()
-	for {
-		select {
-		case s.places <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.listener.closed:
-			return ErrListenerClosed
-		}
-		conn, err := s.listener.Accept(ctx, s.opts)
-		switch {
-		case err == nil:
-			pause.Reset()
-			s.serve(conn)
-			continue
-		case !passes(err):
-			return err
-		}
-		<-s.places
-		s.log(slog.LevelWarn, "accepting failed", "error", err)
-		if err := sleep(ctx, pause.NextBackOff()); err != nil {
-			return err
-		}
-	}
-}
-
-// serve lets a connection be until it ends. drain waits for the goroutine, which ends with the connection.
-func (s *server) serve(conn *Conn) {
-	s.mu.Lock()
-	if s.conns == nil {
-		s.conns = make(map[*Conn]struct{})
-	}
-	s.conns[conn] = struct{}{}
-	s.mu.Unlock()
-	s.running.Go(func() {
-		if err := conn.Wait(); err != nil {
-			s.log(slog.LevelInfo, "connection ended", "peer", conn.Peer().Addr, "error", err)
-		}
-		s.mu.Lock()
-		delete(s.conns, conn)
-		s.mu.Unlock()
-		<-s.places
-	})
-}
-
-// drain ends all connections in good order, at the same time, and waits for them.
-func (s *server) drain() error {
-	s.mu.Lock()
-	conns := make([]*Conn, 0, len(s.conns))
-	for conn := range s.conns {
-		conns = append(conns, conn)
-	}
-	s.mu.Unlock()
-	errs := make([]error, len(conns))
-	var draining sync.WaitGroup
-	for i, conn := range conns {
-		draining.Go(func() {
-			if err := drain(conn, s.opts); errors.Is(err, ErrNotDrained) {
-				errs[i] = err
-			}
-		})
-	}
-	draining.Wait()
-	s.running.Wait()
-	return errors.Join(errs...)
-}
-
-func (s *server) log(level slog.Level, msg string, args ...any) {
-	if s.opts != nil && s.opts.Logger != nil {
-		s.opts.Logger.Log(context.Background(), level, msg, append(args, "endpoint", s.listener.endpoint.String())...)
-	}
 }

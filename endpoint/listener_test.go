@@ -52,7 +52,7 @@ func listen(t *testing.T, where string) *endpoint.Listener {
 func TestListenerLimitsConnections(t *testing.T) {
 	noLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
-	l.MaxConns = 1
+	l.Limits.MaxConns = 1
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
 	first := dial(t, l, nil)
 	_, err := first.Do(t.Context(), pconn.Request{})
@@ -71,7 +71,7 @@ func TestListenerLimitsConnections(t *testing.T) {
 
 	for _, n := range []int{-1, endpoint.MaxConns + 1} {
 		bad := listen(t, "tcp:127.0.0.1:0")
-		bad.MaxConns = n
+		bad.Limits.MaxConns = n
 		require.ErrorContains(t, bad.Serve(t.Context(), nil), "MaxConns")
 	}
 }

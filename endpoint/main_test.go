@@ -98,6 +98,8 @@ func helper(mode string, args []string) int {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		return report(endpoint.Serve(ctx, args[0], &pconn.Options{Handler: helperMux(closeOutputs)}))
+	case "say hello":
+		return report(sayHello(args[0]))
 	case "host":
 		return report(host(args))
 	case "descriptors":
@@ -173,6 +175,17 @@ func closeOutputs() {
 		null, _ := unix.Open("/dev/null", unix.O_WRONLY, 0)
 		_ = unix.Dup3(null, fd, 0)
 	}
+}
+
+// sayHello prints what an endpoint echoes.
+func sayHello(at string) error {
+	conn, err := endpoint.Dial(context.Background(), at, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := conn.Do(context.Background(), pconn.Request{Payload: []byte("hello")})
+	fmt.Print(string(resp.Payload))
+	return errors.Join(err, conn.Close())
 }
 
 // host starts a child of its own, whatever its own descriptors are.

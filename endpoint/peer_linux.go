@@ -8,18 +8,11 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
-// peerOf says who is at the other end of a socket: its address and, by SO_PEERCRED, the process and user that
-// connected or listened.
-func peerOf(nc net.Conn) pconn.Peer {
-	peer := pconn.Peer{Addr: nc.RemoteAddr()}
-	uc, ok := nc.(*net.UnixConn)
-	if !ok {
-		return peer
-	}
+// addSocketUser adds, by SO_PEERCRED, the process and user that connected or listened.
+func addSocketUser(peer *pconn.Peer, uc *net.UnixConn) {
 	if rc, err := uc.SyscallConn(); err == nil {
-		_ = rc.Control(func(fd uintptr) { addCredentials(&peer, int(fd)) })
+		_ = rc.Control(func(fd uintptr) { addCredentials(peer, int(fd)) })
 	}
-	return peer
 }
 
 // peerOfFD says who is at the other end of a descriptor: nobody is known unless it is a Unix socket.

@@ -27,7 +27,16 @@ func (e TCP) String() string { return "tcp:" + e.Addr }
 
 // Dial connects to the address.
 func (e TCP) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
-	return dialSocket(ctx, e, "tcp", e.Addr, opts)
+	nc, err := e.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return NewConn(nc, e.String(), opts)
+}
+
+// open connects. Package net sets TCP_NODELAY by itself.
+func (e TCP) open(ctx context.Context) (net.Conn, error) {
+	return dialSocket(ctx, e, new(net.Dialer), "tcp", e.Addr)
 }
 
 // Listen listens at the address.
@@ -37,21 +46,21 @@ func (e TCP) Listen(ctx context.Context) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint: %s: %w", e, err)
 	}
-	return newListener(l, e, nil), nil
+	return NewListener(l, e), nil
 }
 
 // Serve listens and serves every connection: see Listener.Serve.
 func (e TCP) Serve(ctx context.Context, opts *pconn.Options) error {
-	l, err := e.Listen(ctx)
-	if err != nil {
-		return err
-	}
-	return l.Serve(ctx, opts)
+	return listenAndServe(ctx, e, opts)
 }
 
-// dialSocket connects to a socket. Package net sets TCP_NODELAY by itself.
-func dialSocket(ctx context.Context, e Endpoint, network, addr string, opts *pconn.Options) (*Conn, error) {
-	var d net.Dialer
+// dialer is a net.Dialer or a tls.Dialer.
+type dialer interface {
+	DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// dialSocket connects to a socket.
+func dialSocket(ctx context.Context, e Endpoint, d dialer, network, addr string) (net.Conn, error) {
 	nc, err := d.DialContext(ctx, network, addr)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -59,5 +68,14 @@ func dialSocket(ctx context.Context, e Endpoint, network, addr string, opts *pco
 		}
 		return nil, fmt.Errorf("endpoint: %s: %w", e, err)
 	}
-	return newConn(nc, opts, e.String())
+	return nc, nil
+}
+
+// listenAndServe serves an endpoint that is listened at.
+func listenAndServe(ctx context.Context, e Listenable, opts *pconn.Options) error {
+	l, err := e.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	return l.Serve(ctx, opts)
 }

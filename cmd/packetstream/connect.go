@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,14 +14,23 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
-const endpointHelp = `An ENDPOINT is one of
-  exec:COMMAND ARGS...  a subprocess; its words are those of a shell, with quotes and $VARIABLES
-  stdio:                this process's standard input and output
-  fd:R,W                descriptors to read and write, or fd:N for a socket
-  unix:PATH             a Unix socket
-  tcp:HOST:PORT         a TCP socket
-A command may also stand last, after --. With stdio: what would be printed to standard output goes to
-standard error.`
+// schemes are the endpoints that the command understands.
+func schemes() endpoint.Schemes { return endpoint.Builtin() }
+
+// endpointHelp is what the help says of endpoints.
+func endpointHelp() string {
+	var b strings.Builder
+	b.WriteString("An ENDPOINT is one of the following; where serving it is something else, that is said too.\n")
+	for _, s := range schemes() {
+		fmt.Fprintf(&b, "  %s\n      %s\n", s.Syntax, s.Dialed)
+		if s.Served != "the same" {
+			fmt.Fprintf(&b, "      served: %s\n", s.Served)
+		}
+	}
+	b.WriteString(`A command may also stand last, after --. With stdio: what would be printed to standard output goes to
+standard error. What stands in brackets after a # may be left out.`)
+	return b.String()
+}
 
 // hangUpTimeout bounds how long a peer is given to end in good order when we have done with it.
 const hangUpTimeout = 5 * time.Second
@@ -38,7 +48,7 @@ func parsePeer(cmd *cobra.Command, args []string) (endpoint.Endpoint, error) {
 }
 
 func parseEndpoint(cmd *cobra.Command, s string) (endpoint.Endpoint, error) {
-	e, err := endpoint.Parse(s)
+	e, err := schemes().Parse(s)
 	if err != nil {
 		return nil, usagef(cmd, "%w", err)
 	}
@@ -47,12 +57,23 @@ func parseEndpoint(cmd *cobra.Command, s string) (endpoint.Endpoint, error) {
 
 // printPlan prints what a command would start or connect to, for --dry-run.
 func printPlan(out io.Writer, peer endpoint.Endpoint) error {
-	verb := "would connect to"
-	if _, starts := peer.(endpoint.Exec); starts {
-		verb = "would start"
+	if command, starts := startedBy(peer); starts {
+		_, err := fmt.Fprintln(out, "would start", command)
+		return err
 	}
-	_, err := fmt.Fprintln(out, verb, peer)
+	_, err := fmt.Fprintln(out, "would connect to", peer)
 	return err
+}
+
+// startedBy returns the command that connecting to an endpoint starts, if it does.
+func startedBy(e endpoint.Endpoint) (endpoint.Exec, bool) {
+	switch e := e.(type) {
+	case endpoint.Exec:
+		return e, true
+	case endpoint.SSH:
+		return e.Exec(), true
+	}
+	return endpoint.Exec{}, false
 }
 
 // converse connects to the peer, does work on the connection and hangs up. ctx bounds all of it.

@@ -30,21 +30,23 @@ func run(ctx context.Context, args []string) int {
 	return exitCode(err)
 }
 
-const rootHelp = `Packet connections carry many requests at a time, both ways, over one pair of byte streams:
+func rootHelp() string {
+	return `Packet connections carry many requests at a time, both ways, over one pair of byte streams:
 a subprocess's standard input and output, descriptors, a socket.
 
-` + endpointHelp + `
+` + endpointHelp() + `
 
 ` + exitHelp + `
 
 Standard output is data, standard error everything else. With PACKETSTREAM_TRACE=FILE (or stderr) in the
 environment the header of every packet is logged.`
+}
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "packetstream",
 		Short:         "Call and serve packet connections",
-		Long:          rootHelp,
+		Long:          rootHelp(),
 		Example:       "  packetstream call --type 1 --flags 5 -- packetstream serve --handler test\n  packetstream demo",
 		Version:       version(),
 		SilenceUsage:  true,

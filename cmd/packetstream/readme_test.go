@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/livepeer"
 )
 
@@ -65,6 +67,29 @@ func TestReadmeShowsTheExample(t *testing.T) {
 	for i, name := range []string{"host", "helper"} {
 		assert.Contains(t, readDocument(t, "examples/hello/"+name+"/main.go"), blocks[i])
 		assert.LessOrEqual(t, strings.Count(blocks[i], "\n"), 20)
+	}
+}
+
+// endpointTable is the README's table of endpoints, as the command knows them.
+func endpointTable() string {
+	var b strings.Builder
+	b.WriteString("| endpoint | to connect | to serve |\n|---|---|---|\n")
+	for _, s := range schemes() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", strings.ReplaceAll(s.Syntax, " or ", "`, `"), s.Dialed, s.Served)
+	}
+	return b.String()
+}
+
+// The README's table of endpoints is what the code says; so is the list in the package's comment.
+func TestReadmeListsTheEndpoints(t *testing.T) {
+	assert.Contains(t, readDocument(t, "README.md"), "\n\n"+endpointTable()+"\n")
+	doc := readDocument(t, "endpoint/doc.go")
+	help := packetstream(t, "help").stdout
+	for _, s := range endpoint.Builtin() {
+		assert.Contains(t, doc, "\n//\t"+s.Name)
+	}
+	for _, s := range schemes() {
+		assert.Contains(t, help, "\n  "+s.Syntax+"\n")
 	}
 }
 

@@ -17,12 +17,13 @@ import (
 
 func newServeCommand() *cobra.Command {
 	var f connFlags
+	var l limitFlags
 	var handler string
 	cmd := &cobra.Command{
 		Use:   "serve [flags] [ENDPOINT]",
 		Short: "Serve requests, by default on standard input and output",
-		Long: `Serve answers requests until the peer ends the connection, or on a listening endpoint (unix:, tcp:) until
-it is told to stop; its address is then told on standard error, after LISTENING. The handler is one of
+		Long: `Serve answers requests until the peer ends the connection, or on a listening endpoint (a socket) until it
+is told to stop; its address is then told on standard error, after LISTENING. The handler is one of
   echo      answers each request with its own flags and payload
   test      the test service: request types 0 to 9, including asking back (see packetstream check)
   exec:CMD  runs a shell command for each request: the payload is its standard input, its output the
@@ -35,7 +36,8 @@ SIGQUIT prints what is in flight to standard error.
 
 ` + exitHelp,
 		Example: `  packetstream serve --handler test
-  packetstream serve --handler 'exec:tr a-z A-Z' unix:/run/upper.sock`,
+  packetstream serve --handler 'exec:tr a-z A-Z' unix:/run/upper.sock
+  packetstream serve --max-conns 10 'tls:0.0.0.0:7000#cert=me.pem&key=me.key&ca=clients.pem'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at := "stdio:"
 			if len(args) > 1 {
@@ -46,7 +48,7 @@ SIGQUIT prints what is in flight to standard error.
 			}
 			e, err := parseEndpoint(cmd, at)
 			if err == nil {
-				err = f.check(cmd)
+				err = errors.Join(f.check(cmd), l.check(cmd))
 			}
 			if err != nil {
 				return err
@@ -60,10 +62,11 @@ SIGQUIT prints what is in flight to standard error.
 			}
 			opts := f.options(h)
 			defer f.done()
-			return serve(cmd.Context(), e, opts, cmd.ErrOrStderr())
+			return serve(cmd.Context(), e, l.limits(), opts, cmd.ErrOrStderr())
 		},
 	}
 	f.add(cmd)
+	l.add(cmd)
 	cmd.Flags().StringVar(&handler, "handler", "echo", "echo, test or exec:CMD")
 	return cmd
 }
@@ -71,6 +74,11 @@ SIGQUIT prints what is in flight to standard error.
 func printServePlan(out io.Writer, e endpoint.Endpoint, handler string) error {
 	if _, err := fmt.Fprintln(out, "would serve", e); err != nil {
 		return err
+	}
+	if command, starts := startedBy(e); starts {
+		if _, err := fmt.Fprintln(out, "would start", command); err != nil {
+			return err
+		}
 	}
 	if command, runs := execCommand(handler); runs {
 		words := endpoint.Exec{Args: shellCommand(command)}
@@ -82,7 +90,7 @@ func printServePlan(out io.Writer, e endpoint.Endpoint, handler string) error {
 }
 
 // serve serves one endpoint until its end or a signal: the first ends it in good order, a second at once.
-func serve(ctx context.Context, e endpoint.Endpoint, opts *pconn.Options, errOut io.Writer) error {
+func serve(ctx context.Context, e endpoint.Endpoint, limits endpoint.Limits, opts *pconn.Options, errOut io.Writer) error {
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()
 	conns := newOpenConns()
@@ -91,7 +99,7 @@ func serve(ctx context.Context, e endpoint.Endpoint, opts *pconn.Options, errOut
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	defer signal.Stop(signals)
 	ended := make(chan error, 1)
-	go func() { ended <- listen(ctx, e, opts, errOut) }() // left behind only where the process ends at once
+	go func() { ended <- listen(ctx, e, limits, opts, errOut) }() // left behind only where the process ends at once
 	for draining := false; ; {
 		select {
 		case err := <-ended:
@@ -113,14 +121,19 @@ func serve(ctx context.Context, e endpoint.Endpoint, opts *pconn.Options, errOut
 }
 
 // listen serves the endpoint, and tells its address if it is one that listens.
-func listen(ctx context.Context, e endpoint.Endpoint, opts *pconn.Options, errOut io.Writer) error {
-	l, err := endpoint.Listen(ctx, e.String())
-	if errors.Is(err, endpoint.ErrNotListening) {
+func listen(ctx context.Context, e endpoint.Endpoint, limits endpoint.Limits, opts *pconn.Options, errOut io.Writer) error {
+	at, listens := e.(endpoint.Listenable)
+	if !listens {
 		return e.Serve(ctx, opts)
+	}
+	l, err := at.Listen(ctx)
+	if errors.Is(err, endpoint.ErrNotListening) {
+		return e.Serve(ctx, opts) // the connection that a service manager has passed
 	}
 	if err != nil {
 		return err
 	}
+	l.Limits = limits
 	fmt.Fprintln(errOut, "LISTENING", l.Addr())
 	return l.Serve(ctx, opts)
 }

@@ -149,6 +149,40 @@ func TestServeListens(t *testing.T) {
 	}
 }
 
+// The limits are those that the flags say.
+func TestServeLimits(t *testing.T) {
+	s := serveAt(t, "tcp:127.0.0.1:0", "--max-requests=2", "--max-conns=1", "--first-packet=50ms")
+	silent := dial(t, s.at)
+	for range 2 { // each waits until the one before has gone
+		r := packetstream(t, "call", "--count=3", "--payload=x", s.at)
+		assert.Equal(t, "x\nx\n", r.stdout)
+		assert.NotEqual(t, exitOK, r.code)
+	}
+	assert.NoError(t, silent.Wait(), "it was closed")
+}
+
+func TestServeActivation(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer file.Close()
+	cmd := command(t, "serve", "activation:web")
+	cmd.Args = []string{"/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, cmd.Path, "serve", "activation:web"}
+	cmd.Path = "/bin/sh"
+	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=web")
+	cmd.ExtraFiles = []*os.File{file}
+	stderr := newLines()
+	cmd.Stderr = stderr
+	require.NoError(t, cmd.Start())
+	assert.Equal(t, "LISTENING "+l.Addr().String(), stderr.next(t))
+	r := packetstream(t, "call", "--payload=x", "tcp:"+l.Addr().String())
+	assert.Equal(t, "x\n", r.stdout, r.stderr)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	assert.NoError(t, cmd.Wait())
+}
+
 func TestServeDescriptors(t *testing.T) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)

@@ -1,0 +1,4 @@
+package endpoint
+
+// hasAbstract says that Unix sockets may have a name and no file.
+const hasAbstract = true

@@ -1,0 +1,103 @@
+//go:build linux
+
+package endpoint_test
+
+import (
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// another is a user that this process is not.
+const another = 4321
+
+// Sockets look who is at the other end, from both ends.
+func TestUsers(t *testing.T) {
+	self := os.Getuid()
+	for name, e := range map[string]func(uids []int) endpoint.Listenable{
+		"file": func(uids []int) endpoint.Listenable {
+			return endpoint.Unix{Path: filepath.Join(t.TempDir(), "s"), UIDs: uids}
+		},
+		"abstract": func(uids []int) endpoint.Listenable { return endpoint.UnixAbstract{Name: t.Name(), UIDs: uids} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeaks(t)
+			var log lockedBuffer
+			l, err := e([]int{another}).Listen(t.Context())
+			require.NoError(t, err)
+			serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			nc, err := net.Dial("unix", l.Addr().String())
+			require.NoError(t, err)
+			defer nc.Close()
+			_, err = nc.Read(make([]byte, 1))
+			require.Error(t, err, "it was closed")
+			require.Eventually(t, func() bool { return log.String() != "" }, 5*time.Second, time.Millisecond)
+			require.Contains(t, log.String(), "the peer's user is "+strconv.Itoa(self)+" (process "+strconv.Itoa(os.Getpid())+"); allowed: 4321")
+		})
+	}
+	noLeaks(t)
+	l := listen(t, "unix:"+filepath.Join(t.TempDir(), "s")+"#allow="+strconv.Itoa(self))
+	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
+	_, err := dial(t, l, nil).Do(t.Context(), pconn.Request{})
+	require.NoError(t, err)
+	_, err = endpoint.Dial(t.Context(), "unix:"+l.Addr().String()+"#allow=4321", nil)
+	var refused *endpoint.UserError
+	require.ErrorAs(t, err, &refused, "the server is another than was asked for")
+	require.Equal(t, self, refused.Peer.UID)
+	require.Equal(t, []int{another}, refused.Allowed)
+}
+
+// Another user of the system is refused by the default of a socket without a file, and let in by allow=any.
+func TestUnixAbstractOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can be another user")
+	}
+	noLeaks(t)
+	for params, want := range map[string]string{"": "", "#allow=4321": "hello", "#allow=any": "hello"} {
+		l := listen(t, "unix-abstract:"+t.Name()+params)
+		stop := serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
+		cmd := helperCommand("say hello", "unix-abstract:"+t.Name()+"#allow=any")
+		exe := filepath.Join("/tmp", "endpoint-test-"+strconv.Itoa(os.Getpid())) // where that user may read
+		copyFile(t, cmd.Path, exe)
+		cmd.Path = exe
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: another, Gid: another}}
+		out, err := cmd.Output()
+		require.Equal(t, want, string(out), params)
+		require.Equal(t, want != "", err == nil)
+		require.NoError(t, stop())
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, b, 0o755))
+	t.Cleanup(func() { os.Remove(to) })
+}
+
+func TestUnixAbstract(t *testing.T) {
+	noLeaks(t)
+	l := listen(t, "unix-abstract:"+t.Name())
+	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
+	conn, err := endpoint.Dial(t.Context(), "unix-abstract:"+t.Name(), nil)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Do(t.Context(), pconn.Request{})
+	require.NoError(t, err)
+	require.Equal(t, os.Getuid(), conn.Peer().UID)
+	_, err = endpoint.Listen(t.Context(), "unix-abstract:"+t.Name())
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.ErrorContains(t, endpoint.UnixAbstract{}.Serve(t.Context(), nil), "a name is missing")
+}

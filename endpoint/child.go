@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -15,16 +12,7 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
-// StartOptions are the settings of a child. The zero value, or nil, is the default of all.
-type StartOptions struct {
-	// Conn are the settings of its connection. Conn.Peer.PID is the child's process, and Conn.Name
-	// the name of its program, if they are not set.
-	Conn pconn.Options
-	// Stop says how long the child is given when it is stopped.
-	Stop Stop
-}
-
-// Child is a started command and the connection to it over its standard input and output. Its methods may be
+// Child is a started command and the connection to it. Its methods may be
 // called concurrently.
 //
 // Whatever happens first, the end of the connection or of the process, brings about the other; when
@@ -42,110 +30,6 @@ type Child struct {
 	received chan struct{} // closed when nothing more is received, unless Close was called
 	gone     chan struct{} // closed as the very last
 	exit     *ExitError    // set before gone is closed
-}
-
-// Start starts a command and makes a connection of its standard input and output, which must not be set in
-// cmd. Its standard error is passed through to this process's, or to cmd.Stderr if that is set (to io.Discard to
-// keep its tail only); a writer that takes nothing for a second loses some. The command runs in a process group of
-// its own. It inherits no descriptor but those of cmd: what this process was itself started with is made
-// close-on-exec (on Linux 5.11 and later).
-//
-// ctx limits the start, not the child's life. A command that cannot be started is an error that wraps that of
-// exec.Cmd.Start: fs.ErrNotExist or exec.ErrNotFound, fs.ErrPermission. cmd belongs to the Child afterwards.
-func Start(ctx context.Context, cmd *exec.Cmd, opts *StartOptions) (*Child, error) {
-	if opts == nil {
-		opts = new(StartOptions)
-	}
-	stop, err := opts.Stop.withDefaults()
-	if err == nil {
-		err = checkCommand(ctx, cmd)
-	}
-	if err != nil {
-		return nil, err
-	}
-	c := &Child{
-		command:  cmd.Path,
-		stop:     stop,
-		started:  make(chan struct{}),
-		received: make(chan struct{}),
-		gone:     make(chan struct{}),
-	}
-	handTo := cmd.Stderr
-	if handTo == nil {
-		handTo = ownStderr{}
-	}
-	pipes, err := c.startProcess(cmd)
-	if err != nil {
-		return nil, fmt.Errorf("endpoint: start %s: %w", cmd.Path, err)
-	}
-	if err := c.connect(pipes, &opts.Conn); err != nil {
-		c.proc.signal(syscall.SIGKILL)
-		c.proc.reap()
-		pipes.closeAll()
-		return nil, err
-	}
-	c.start(pipes.stderr, handTo)
-	return c, nil
-}
-
-func checkCommand(ctx context.Context, cmd *exec.Cmd) error {
-	switch {
-	case cmd == nil:
-		return errors.New("endpoint: no command to start")
-	case cmd.Stdin != nil || cmd.Stdout != nil:
-		return fmt.Errorf("endpoint: start %s: its standard input and output are the connection's and must not be set", cmd.Path)
-	}
-	return ctx.Err()
-}
-
-// startProcess starts the command with pipes for its standard descriptors, and returns our ends.
-func (c *Child) startProcess(cmd *exec.Cmd) (*childPipes, error) {
-	ours, theirs, err := newChildPipes()
-	if err != nil {
-		return nil, err
-	}
-	defer theirs.closeAll()
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs.stdin, theirs.stdout, theirs.stderr
-	if c.proc, err = startProcess(cmd); err != nil {
-		ours.closeAll()
-		return nil, err
-	}
-	return ours, nil
-}
-
-// connect makes the connection.
-func (c *Child) connect(pipes *childPipes, opts *pconn.Options) error {
-	o := *opts
-	if o.Name == "" {
-		o.Name = filepath.Base(c.command)
-	}
-	if o.Peer == (pconn.Peer{}) {
-		o.Peer.PID = c.proc.pid()
-	}
-	o.CloseInput = false // discard reads on
-	o.EndError = func(err error) error {
-		defer close(c.received)
-		err = c.explainEnd(err)
-		if opts.EndError != nil {
-			err = opts.EndError(err)
-		}
-		return err
-	}
-	c.in = bufio.OwnInput(pipes.stdout)
-	conn, err := pconn.New(c.in, bufio.OwnOutput(pipes.stdin), &o)
-	if err != nil {
-		return err
-	}
-	c.Conn = conn
-	return nil
-}
-
-// start starts all goroutines of a child but the one that waits for the process (startProcess): the two of
-// newStderr, and own, which joins the others and discard's and is joined by Close.
-func (c *Child) start(errPipe *os.File, handTo io.Writer) {
-	c.stderr = newStderr(errPipe, handTo)
-	close(c.started)
-	go c.own()
 }
 
 // own sees to the end of the child.
@@ -246,12 +130,31 @@ func (c *Child) waitedFor() bool {
 
 // exitError says what is known of the child now.
 func (c *Child) exitError(err error) *ExitError {
-	e := &ExitError{Command: c.command, PID: c.proc.pid(), Code: -1, Stderr: c.stderr.tail.bytes(), Err: err}
+	return &ExitError{Exit: c.state(), Err: err}
+}
+
+// state says how the child ended, as far as it is known now.
+func (c *Child) state() Exit {
+	e := Exit{Command: c.command, PID: c.proc.pid(), Code: -1, Stderr: c.stderr.tail.bytes()}
 	if isClosed(c.proc.exited) {
 		e.Exited, e.Code, e.Signal = true, c.proc.code, c.proc.signalled
+		e.CPU, e.Memory = c.proc.usage.cpu, c.proc.usage.memory
 	}
 	return e
 }
+
+// Exit returns how the child ended, well or badly: all of it once Done is closed, and before what is known. It does
+// not wait.
+func (c *Child) Exit() Exit {
+	if isClosed(c.gone) {
+		return c.exit.Exit
+	}
+	return c.state()
+}
+
+// Signal sends a signal to every process of the child's process group, or to the child alone if it was started in the
+// foreground. Those that are stopped go on with SIGTERM. The error is os.ErrProcessDone if they have ended.
+func (c *Child) Signal(sig syscall.Signal) error { return c.proc.signal(sig) }
 
 // PID returns the child's process id. It says nothing once Done is closed.
 func (c *Child) PID() int { return c.proc.pid() }

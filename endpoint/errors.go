@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 )
 
 var (
@@ -74,9 +75,8 @@ func (e *StdioError) Error() string {
 // Unwrap returns Err.
 func (e *StdioError) Unwrap() error { return e.Err }
 
-// ExitError is how the end of a child, or of the connection to it, is reported: by every call that
-// was waiting, and by Wait and Close.
-type ExitError struct {
+// Exit is how a child ended.
+type Exit struct {
 	// Command is the path of the program, PID its process.
 	Command string
 	PID     int
@@ -91,20 +91,56 @@ type ExitError struct {
 	// Held says that a process which is not in the child's process group still holds its output or
 	// its standard error.
 	Held bool
+	// CPU is the processor time that the child used, with what it has waited for, and Memory the most memory that
+	// it had at a time, in bytes. Linux counts in Memory what this process had when it started the child.
+	CPU    time.Duration
+	Memory int64
 	// Stderr is what the child wrote last to its standard error, up to 64 KiB. It must not be changed.
 	Stderr []byte
+}
+
+// String says how the child ended, in one line without its standard error.
+func (e *Exit) String() string {
+	s := e.status()
+	if e.Step > StepEOF {
+		s += fmt.Sprintf(" (stopped by %s)", e.Step)
+	}
+	if e.Held {
+		s += ", a process that it started still holds its pipes"
+	}
+	return s
+}
+
+func (e *Exit) status() string {
+	switch {
+	case !e.Exited:
+		return "still running"
+	case e.Signal != nil:
+		return "signal: " + e.Signal.String()
+	case e.Code < 0:
+		return "exit status unknown"
+	}
+	return fmt.Sprintf("exit status %d", e.Code)
+}
+
+// bad reports whether the child's end was not what was asked of it.
+func (e *Exit) bad() bool {
+	return !e.Exited || e.Code != 0 || e.Signal != nil || e.Step > StepEOF || e.Held
+}
+
+// ExitError is how the end of a child, or of the connection to it, is reported: by every call that
+// was waiting, and by Wait and Close.
+type ExitError struct {
+	Exit
 	// Err is what ended the connection, such as pconn.ErrPeerClosed.
 	Err error
 }
 
 func (e *ExitError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "endpoint: child %s: %s", e.Command, e.status())
-	if e.Step > StepEOF {
-		fmt.Fprintf(&b, " (stopped by %s)", e.Step)
-	}
-	if e.Held {
-		b.WriteString(", a process that it started still holds its pipes")
+	fmt.Fprintf(&b, "endpoint: child %s: %s", e.Command, &e.Exit)
+	if e.PID > 0 {
+		fmt.Fprintf(&b, " (process %d)", e.PID)
 	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
@@ -119,22 +155,5 @@ func (e *ExitError) Error() string {
 	return b.String()
 }
 
-func (e *ExitError) status() string {
-	switch {
-	case !e.Exited:
-		return "still running"
-	case e.Signal != nil:
-		return "signal: " + e.Signal.String()
-	case e.Code < 0:
-		return "exit status unknown"
-	}
-	return fmt.Sprintf("exit status %d", e.Code)
-}
-
 // Unwrap returns Err.
 func (e *ExitError) Unwrap() error { return e.Err }
-
-// bad reports whether the child's end was not what was asked of it.
-func (e *ExitError) bad() bool {
-	return !e.Exited || e.Code != 0 || e.Signal != nil || e.Step > StepEOF || e.Held
-}

@@ -61,6 +61,18 @@ func (e FD) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 // Serve serves the one connection that the descriptors are: see the function Serve.
 func (e FD) Serve(ctx context.Context, opts *pconn.Options) error { return serveOne(ctx, e, opts) }
 
+// take makes a connection of descriptors that were passed to this process for that, and closes them: the peer has to
+// see the end of the stream when the connection has ended.
+func (e FD) take(opts *pconn.Options) (*Conn, error) {
+	in, out, err := openDescriptors(e.R, e.W)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: %s=%s: %w", FDVariable, strings.TrimPrefix(e.String(), "fd:"), err)
+	}
+	peer := peerOfFD(e.R)
+	closeDescriptors(e.R, e.W)
+	return newDescriptorConn(in, out, options(opts, e.String(), peer))
+}
+
 func openDescriptors(r, w int) (*bufio.Input, *bufio.Output, error) {
 	in, inErr := bufio.InputFD(r)
 	out, outErr := bufio.OutputFD(w)

@@ -15,6 +15,9 @@ const (
 	stderrRead   = 32 << 10
 	stderrChunks = 16
 
+	// maxLine is the longest line of standard error that is handed on in one piece.
+	maxLine = 64 << 10
+
 	// stderrStall is how long a writer of standard error may take nothing before the child goes on
 	// without it, and what the child writes meanwhile is dropped.
 	stderrStall = time.Second

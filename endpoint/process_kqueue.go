@@ -12,25 +12,39 @@ import (
 // closeOnExec does nothing: there is no call for it that all of these systems have.
 func closeOnExec() {}
 
+// handle is nothing: there is only the number.
+type handle struct{}
+
+func (h *handle) release() {}
+
+func (p *process) start() error { return p.cmd.Start() }
+
+func (p *process) send(sig syscall.Signal) error { return p.kill(sig) }
+
 // watch waits for the process. How it ended is learned by waiting only, so the rest of its group is killed as soon
 // as its exit is known, while its number is still its own.
 func (p *process) watch() {
 	if awaitExit(p.pid()) {
-		p.signal(syscall.SIGKILL)
+		_ = p.signal(syscall.SIGKILL) // nobody may be left
 	}
 	// From here on only package os, which knows when it has waited, may signal, and only the child.
 	p.mu.Lock()
 	p.reaped = true
 	p.mu.Unlock()
 	state, err := p.cmd.Process.Wait()
-	code, sig := -1, os.Signal(nil)
-	if err == nil {
-		code = state.ExitCode()
-		if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			sig = ws.Signal()
-		}
+	if err != nil {
+		p.setExit(-1, nil, usage{})
+		return
 	}
-	p.setExit(code, sig)
+	var sig os.Signal
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		sig = ws.Signal()
+	}
+	used := usage{cpu: state.UserTime() + state.SystemTime()}
+	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
+		used.memory = maxMemory(ru)
+	}
+	p.setExit(state.ExitCode(), sig, used)
 }
 
 // awaitExit returns when the process has ended. It reports false, at once, where that cannot be watched.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 )
 
 // process needs process groups as Unix has them.
@@ -15,12 +16,18 @@ type process struct {
 	exited    chan struct{}
 	code      int
 	signalled os.Signal
+	usage     usage
 }
 
-func startProcess(*exec.Cmd) (*process, error) {
+type usage struct {
+	cpu    time.Duration
+	memory int64
+}
+
+func startProcess(*exec.Cmd, bool) (*process, error) {
 	return nil, fmt.Errorf("process groups: %w", errors.ErrUnsupported)
 }
 
-func (p *process) pid() int              { return 0 }
-func (p *process) signal(syscall.Signal) {}
-func (p *process) reap()                 {}
+func (p *process) pid() int                    { return 0 }
+func (p *process) signal(syscall.Signal) error { return errors.ErrUnsupported }
+func (p *process) reap()                       {}

@@ -50,9 +50,9 @@ type stderr struct {
 	handed  chan struct{}
 }
 
-// newStderr starts a goroutine that reads r, until its end or close, and one that writes to w, until all
+// newStderr starts a goroutine that reads r, until its end or close, and one that writes to all of to, until all
 // is written. close waits for both, for the second only for a time.
-func newStderr(r *os.File, w io.Writer) *stderr {
+func newStderr(r *os.File, to []io.Writer) *stderr {
 	s := &stderr{
 		r:      r,
 		tail:   tail{size: stderrTail},
@@ -61,7 +61,7 @@ func newStderr(r *os.File, w io.Writer) *stderr {
 		handed: make(chan struct{}),
 	}
 	go s.read()
-	go s.hand(w)
+	go s.hand(to)
 	return s
 }
 
@@ -111,13 +111,21 @@ func (s *stderr) pass(chunk []byte) {
 	}
 }
 
-// hand writes what is queued. After an error of the writer the rest is dropped.
-func (s *stderr) hand(w io.Writer) {
+// hand writes what is queued. A writer that fails gets no more.
+func (s *stderr) hand(to []io.Writer) {
 	defer close(s.handed)
-	var err error
+	failed := make([]bool, len(to))
 	for chunk := range s.chunks {
-		if err == nil {
-			_, err = w.Write(chunk)
+		for i, w := range to {
+			if !failed[i] {
+				_, err := w.Write(chunk)
+				failed[i] = err != nil
+			}
+		}
+	}
+	for i, w := range to {
+		if l, ok := w.(*lines); ok && !failed[i] {
+			_ = l.flush() // nothing comes after it
 		}
 	}
 }

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"bytes"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,7 +51,7 @@ func TestStderrDropsForAStuckWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{allow: make(chan struct{})}
 		s := &stderr{chunks: make(chan []byte, stderrChunks), handed: make(chan struct{})}
-		go s.hand(w)
+		go s.hand([]io.Writer{w})
 		for range stderrChunks + 1 {
 			s.pass([]byte("."))
 			synctest.Wait()
@@ -75,7 +76,7 @@ func TestStderrWriterFails(t *testing.T) {
 	synctest.Test(t, func(*testing.T) {
 		w := &slowWriter{allow: make(chan struct{}, 1), err: errors.New("full")}
 		s := &stderr{chunks: make(chan []byte, stderrChunks), handed: make(chan struct{})}
-		go s.hand(w)
+		go s.hand([]io.Writer{w})
 		w.allow <- struct{}{}
 		for range 10 * stderrChunks {
 			s.pass([]byte("x"))

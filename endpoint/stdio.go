@@ -14,6 +14,9 @@ import (
 // descriptor 1 a copy of standard error, so that what is printed by mistake does no harm, and a broken
 // pipe (SIGPIPE) does not end the process. The flags of what others share are not changed. There is one such
 // connection in a process's life.
+//
+// A program that starts a helper may choose other descriptors, by StartOptions.Over, and says so in FDVariable. Then the
+// connection goes over those, and standard input and output are left alone.
 type Stdio struct{}
 
 func parseStdio(rest string) (Endpoint, error) {
@@ -32,6 +35,13 @@ func (Stdio) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	e, given, err := givenFD()
+	if err != nil {
+		return nil, err
+	}
+	if given {
+		return e.take(opts)
+	}
 	in, out, peer, err := takeStdio()
 	if err != nil {
 		return nil, err
@@ -42,7 +52,8 @@ func (Stdio) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 // Serve serves standard input and output: see ServeStdio.
 func (s Stdio) Serve(ctx context.Context, opts *pconn.Options) error { return serveOne(ctx, s, opts) }
 
-// ServeStdio serves the connection that standard input and output are, until it ends. It is to be called before
+// ServeStdio serves the connection that standard input and output are, or the descriptors that the parent has chosen
+// (see Stdio), until it ends. It is to be called before
 // anything has read from standard input. It returns nil if the connection ended in good order, which a peer does that has
 // no more to ask, so that the process may exit; a *StdioError if there is none; else what the connection
 // ended with. When ctx ends the connection is shut down, and has Options.DrainTimeout to end; ErrNotDrained

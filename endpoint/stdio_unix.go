@@ -84,3 +84,11 @@ func catchBrokenPipes() {
 	// Nobody reads the channel: what does not fit is dropped.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 }
+
+// closeDescriptors closes descriptors of the process's own.
+func closeDescriptors(r, w int) {
+	_ = unix.Close(r)
+	if w != r {
+		_ = unix.Close(w)
+	}
+}

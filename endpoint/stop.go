@@ -59,7 +59,7 @@ func (s Step) String() string {
 // group is a child's process group, as far as stopping it is concerned.
 type group interface {
 	// signal sends a signal to all of the group, or to nobody once the child has been waited for.
-	signal(syscall.Signal)
+	signal(syscall.Signal) error
 }
 
 // climb stops a child whose input has ended, one step after another, until it has exited and nobody
@@ -85,14 +85,14 @@ func climb(g group, exited, released <-chan struct{}, s Stop) Step {
 			step = rung.step
 		}
 		if rung.signal != 0 {
-			g.signal(rung.signal)
+			_ = g.signal(rung.signal) // whoever has gone needs none
 		}
 		if waitGone(exited, released, rung.wait, rung.signal == 0) {
 			break
 		}
 	}
 	// Those of the group that hold no pipe go too. Nobody is hit who has gone already.
-	g.signal(syscall.SIGKILL)
+	_ = g.signal(syscall.SIGKILL)
 	return step
 }
 

@@ -17,12 +17,13 @@ type fakeGroup struct {
 	onSignal func(syscall.Signal)
 }
 
-func (g *fakeGroup) signal(s syscall.Signal) {
+func (g *fakeGroup) signal(s syscall.Signal) error {
 	g.got = append(g.got, s)
 	g.when = append(g.when, time.Since(g.began))
 	if g.onSignal != nil {
 		g.onSignal(s)
 	}
+	return nil
 }
 
 func TestClimb(t *testing.T) {

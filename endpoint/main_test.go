@@ -40,13 +40,17 @@ func TestMain(m *testing.M) {
 // What the helper's handler answers.
 const (
 	typeEcho    = 0
-	typeBack    = 1 // echoes what the peer answers to the same payload
-	typePrint   = 2 // prints to standard output, and to descriptor 1
-	typeExit    = 3 // exits with the flags as its status, without an answer
-	typeStderr  = 4 // writes the payload to standard error
-	typeHang    = 5 // never answers
-	typeInspect = 6 // describes the process's descriptors
-	typeShut    = 7 // closes its output, and nothing else
+	typeBack    = 1  // echoes what the peer answers to the same payload
+	typePrint   = 2  // prints to standard output, and to descriptor 1
+	typeExit    = 3  // exits with the flags as its status, without an answer
+	typeStderr  = 4  // writes the payload to standard error
+	typeHang    = 5  // never answers
+	typeInspect = 6  // describes the process's descriptors
+	typeShut    = 7  // closes its output, and nothing else
+	typeEnv     = 8  // tells an environment variable
+	typeWriteFD = 9  // writes the payload to the descriptor that the flags are, and closes it
+	typePeer    = 10 // tells what is known of the peer
+	typeBurn    = 11 // uses burnTime and burnMemory up
 )
 
 func helperMux(closeOutput func()) *pconn.Mux {
@@ -82,7 +86,40 @@ func helperMux(closeOutput func()) *pconn.Mux {
 		closeOutput()
 		return pconn.None(), nil
 	})
+	mux.HandleFunc(typeEnv, func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		return pconn.Text(os.Getenv(string(req.Payload))), nil
+	})
+	mux.HandleFunc(typeWriteFD, func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		_, err := unix.Write(int(req.Flags), req.Payload)
+		return pconn.None(), errors.Join(err, unix.Close(int(req.Flags)))
+	})
+	mux.HandleFunc(typePeer, func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		return pconn.Text(fmt.Sprintf("pid %d uid %d", req.Peer().PID, req.Peer().UID)), nil
+	})
+	mux.HandleFunc(typeBurn, func(context.Context, *pconn.Request) (pconn.Reply, error) {
+		burn()
+		return pconn.None(), nil
+	})
 	return mux
+}
+
+const (
+	burnTime   = 50 * time.Millisecond
+	burnMemory = 32 << 20
+)
+
+func burn() {
+	mem := make([]byte, burnMemory)
+	used := func() time.Duration {
+		var ru unix.Rusage
+		_ = unix.Getrusage(unix.RUSAGE_SELF, &ru) // it cannot fail
+		return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+	}
+	for used() < burnTime {
+		for i := range mem {
+			mem[i]++
+		}
+	}
 }
 
 func echo(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
@@ -129,6 +166,18 @@ func helper(mode string, args []string) int {
 		time.Sleep(time.Minute)
 	case "many":
 		return report(manyChildren())
+	case "ask at terminal":
+		return report(askAtTerminal())
+	case "terminal host":
+		return report(terminalHost(args))
+	case "parent":
+		return report(parentOf(args))
+	case "death signal":
+		return report(serveDeathSignal())
+	case "signals":
+		return report(serveUntilSignalled())
+	case "other group":
+		return report(joinOtherGroup())
 	}
 	fmt.Fprintln(os.Stderr, "no such helper:", mode)
 	return 99

@@ -130,14 +130,18 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (resp Response,
 // await waits for the call's outcome, and reports false if ctx ended first and the call was taken
 // back. Either way nothing of the caller's memory is in use when it returns.
 func (c *Conn) await(ctx context.Context, call *call) bool {
-	select {
-	case <-call.done:
-	case <-ctx.Done():
-		if c.takeBack(call) {
-			c.logText()
-			return false
+	if gone := ctx.Done(); gone == nil {
+		<-call.done // for which there is no need of a select, which costs more
+	} else {
+		select {
+		case <-call.done:
+		case <-gone:
+			if c.takeBack(call) {
+				c.logText()
+				return false
+			}
+			<-call.done // the outcome is being set just now
 		}
-		<-call.done // the outcome is being set just now
 	}
 	if call.ref.batch != nil {
 		c.releasePayload(call)

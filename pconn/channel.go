@@ -3,7 +3,9 @@ package pconn
 import (
 	"bytes"
 	"context"
+	"maps"
 	"strconv"
+	"sync/atomic"
 )
 
 // Channel is one of a connection's channels: requests with tags and a handler of their own beside
@@ -27,12 +29,40 @@ func (c *Conn) Channel(n uint64, h Handler) (*Channel, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, declared := c.st.handlers[n]; !declared {
-		c.st.handlers[n] = h
+	if _, declared := c.handlerFor(n); !declared {
+		c.channels.set(n, h)
 	} else if h != nil {
 		return nil, ErrChannelInUse
 	}
 	return &Channel{conn: c, n: n}, nil
+}
+
+// channelTable holds the handlers of the channels other than 0. It is read without a lock, for each
+// request, and replaced as a whole, with Conn.mu held.
+type channelTable struct {
+	atomic.Pointer[map[uint64]Handler]
+}
+
+func (t *channelTable) set(n uint64, h Handler) {
+	next := make(map[uint64]Handler, len(*t.Load())+1)
+	maps.Copy(next, *t.Load())
+	next[n] = h
+	t.Store(&next)
+}
+
+func (t *channelTable) remove(n uint64) {
+	next := maps.Clone(*t.Load())
+	delete(next, n)
+	t.Store(&next)
+}
+
+// handlerFor returns a channel's handler, and whether there is such a channel.
+func (c *Conn) handlerFor(channel uint64) (h Handler, known bool) {
+	if channel == 0 {
+		return c.opts.Handler, true
+	}
+	h, known = (*c.channels.Load())[channel]
+	return h, known
 }
 
 func checkChannel(n uint64) error {
@@ -80,7 +110,7 @@ func (ch *Channel) Notify(ctx context.Context, req Request) error {
 func (ch *Channel) Close() error {
 	ch.conn.mu.Lock()
 	defer ch.conn.mu.Unlock()
-	delete(ch.conn.st.handlers, ch.n)
+	ch.conn.channels.remove(ch.n)
 	return nil
 }
 

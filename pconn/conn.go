@@ -3,6 +3,7 @@ package pconn
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type Conn struct {
 	counters Counters
 	inline   inliner
 	scratch  *scratch // of marked handlers; the receiver's
+	channels channelTable
 	ext      extension
 
 	freeCalls, freeWaiters sync.Pool // of *call and *waiter
@@ -33,7 +35,7 @@ type Conn struct {
 	readAt      instant // when the receiver last had to wait for bytes; its own
 
 	// mu guards st and what is said to be guarded by Conn.mu. No callback, I/O or blocking send
-	// happens under it. handlerContext.mu and none else is taken while it is held.
+	// happens under it. incoming.ctxMu and none else is taken while it is held.
 	mu sync.Mutex
 	st state
 
@@ -82,11 +84,8 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	c.hooks = aside.New(2, func(hook func(*Conn)) { c.callNotification(hook, c.mark()) })
 	c.base, c.cancel = context.WithCancelCause(o.Context)
 	c.startOffset = in.Offset()
-	c.st.handler = o.Handler
-	c.st.handlers = make(map[uint64]Handler, len(o.Channels))
-	for n, h := range o.Channels {
-		c.st.handlers[n] = h
-	}
+	channels := maps.Clone(o.Channels)
+	c.channels.Store(&channels)
 	c.st.incoming.seed = rand.Uint64() | 1
 	c.st.sender.pending, c.st.sender.control = new(batch), new(batch)
 	c.st.returned.L = &c.mu

@@ -2,75 +2,77 @@ package pconn
 
 import (
 	"context"
-	"sync"
 	"time"
 )
 
-// handlerContext is the context of one handler. It is a part of the request it belongs to and takes no
+// handlerContext is the context of one handler: the request that it answers, seen as a context. It takes no
 // memory until somebody waits on it or looks a value up in it: most handlers return before.
-type handlerContext struct {
-	parent context.Context
-	in     *incoming
+type handlerContext incoming
 
-	mu     sync.Mutex // guards the rest
-	real   context.Context
+// madeContext is a context of package context's behind that of a handler.
+type madeContext struct {
+	context.Context
 	cancel context.CancelCauseFunc
-	cause  error // set by end before real was made
-	ended  bool
 }
 
 // incomingKey is the key by which a context says which handler it belongs to.
 type incomingKey struct{}
 
 // Deadline is the parent's.
-func (h *handlerContext) Deadline() (time.Time, bool) { return h.parent.Deadline() }
+func (h *handlerContext) Deadline() (time.Time, bool) { return h.conn.base.Deadline() }
 
 func (h *handlerContext) Done() <-chan struct{} { return h.context().Done() }
 
 func (h *handlerContext) Err() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.ctxMu.Lock()
+	defer h.ctxMu.Unlock()
 	switch {
-	case h.real != nil:
-		return h.real.Err()
+	case h.made != nil:
+		return h.made.Err()
 	case h.ended:
 		return context.Canceled
 	}
-	return h.parent.Err()
+	return h.conn.base.Err()
 }
 
 func (h *handlerContext) Value(key any) any {
 	if key == (incomingKey{}) {
-		return h.in
+		return (*incoming)(h)
 	}
 	return h.context().Value(key)
 }
 
-// context returns the real context behind h, with which context.Cause and derived contexts work.
+// context returns the context behind h, with which context.Cause and derived contexts work.
 func (h *handlerContext) context() context.Context {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.real == nil {
-		h.real, h.cancel = context.WithCancelCause(h.parent)
-		if h.ended {
-			h.cancel(h.cause)
-		}
+	h.ctxMu.Lock()
+	defer h.ctxMu.Unlock()
+	h.make()
+	return h.made.Context
+}
+
+// make makes the context behind h, if there is none. The lock is held.
+func (h *handlerContext) make() {
+	if h.made != nil {
+		return
 	}
-	return h.real
+	ctx, cancel := context.WithCancelCause(h.conn.base)
+	h.made = &madeContext{ctx, cancel}
+	if h.ended {
+		cancel(context.Canceled)
+	}
 }
 
 // end cancels the context. Only the first cause counts.
 func (h *handlerContext) end(cause error) {
-	h.mu.Lock()
-	if h.ended {
-		h.mu.Unlock()
-		return
+	h.ctxMu.Lock()
+	if cause != context.Canceled && !h.ended {
+		h.make() // it remembers the cause
 	}
-	h.ended, h.cause = true, cause
-	cancel := h.cancel
-	h.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
+	h.ended = true
+	made := h.made
+	h.ctxMu.Unlock()
+	if made != nil {
+		made.cancel(cause)
 	}
 }
 

@@ -1,9 +1,11 @@
 package pconn
 
-// incoming is one request of the peer, from its acceptance to its answer.
+import "sync"
+
+// incoming is one request of the peer, from its acceptance to its answer. It is one of the two pieces of
+// memory that a request takes, and the context of its handler too.
 type incoming struct {
 	req     Request // what the handler sees
-	ctx     handlerContext
 	conn    *Conn
 	handler Handler
 	channel uint64
@@ -12,14 +14,19 @@ type incoming struct {
 	size    int64 // payload bytes, as counted against maxOutstandingBytes
 	begun   instant
 	run     uint64 // the inliner's state during the inline run, 0 if there was none
-	marked  bool   // its handler is marked NonBlocking, and it is the receiver's scratch
+
+	ctxMu sync.Mutex   // guards made and ended
+	made  *madeContext // the context behind that of the handler, once somebody needs one
+	ended bool         // the handler is done
+
+	marked bool // its handler is marked NonBlocking, and it is the receiver's scratch
 
 	// Guarded by Conn.mu.
+	state    incomingState
+	repeated bool
+	waits    int32     // calls on this connection in which the handler waits now
 	chain    *incoming // next in the same slot of the table
 	queued   *incoming // next in the run queue
-	state    incomingState
-	waits    int // calls on this connection in which the handler waits now
-	repeated bool
 }
 
 type incomingState uint8

@@ -22,9 +22,11 @@ type inliner struct {
 	state   atomic.Uint64
 	current *incoming // the run under way, or the last
 
-	armed    atomic.Bool // the watchdog's timer runs, and timer and seen are the watchdog's
+	armed    atomic.Bool // the watchdog's timer runs
 	watchdog *time.Timer
-	seen     uint64 // state at the watchdog's last look
+	seen     atomic.Uint64 // state at the watchdog's last look
+	period   atomic.Int64  // nanoseconds to its next look
+	wanted   atomic.Int64  // the shortest period that a run since the last look has asked for
 
 	types *[inlineTypes]inlineType // by request type, modulo their number; made for the first request
 }
@@ -41,9 +43,16 @@ type inlineType struct {
 const inlineTypes = 64
 
 const (
-	// watchEvery is the watchdog's period. A handler that waits holds receiving up for at most two of
-	// them, once in a while; the looks cost a busy connection about 1 % of a core.
-	watchEvery = 200 * time.Microsecond
+	// minWatch is the watchdog's period while a type is new that runs, and after a look that has found
+	// a handler at work. So a handler that waits holds receiving up for at most a period and this,
+	// once in a while.
+	minWatch = 200 * time.Microsecond
+
+	// watchTrust is by how much each run that went well lengthens the period for its type, up to
+	// maxWatch: a type that waits after all has held receiving up for little more than 1 µs for each
+	// of its runs until then. A look wakes threads, and with one call at a time costs more than the call.
+	watchTrust = time.Microsecond
+	maxWatch   = 5 * time.Millisecond
 
 	// A type that was seen to wait is tried inline again after minPenalty requests, and after twice as
 	// many each time that it is seen again before as many runs went well.
@@ -73,6 +82,11 @@ func (t *inlineType) mayRun() bool {
 		return false
 	}
 	return true
+}
+
+// watch is how often the watchdog has to look while a handler of the type runs.
+func (t *inlineType) watch() time.Duration {
+	return min(max(time.Duration(t.runs)*watchTrust, minWatch), maxWatch)
 }
 
 // waited remembers that a handler of the type did not return at once.
@@ -106,11 +120,11 @@ func (c *Conn) runInline(in *incoming) bool {
 	if timed {
 		began = c.now()
 	}
+	period := t.watch()
+	// From here on t may be somebody else's, as receiving may be.
 	n.begin(in)
-	if !n.armed.Load() && n.armed.CompareAndSwap(false, true) {
-		c.armWatchdog()
-	}
-	reply, err := c.invoke(&in.ctx, in, c.mark())
+	c.watchRun(period)
+	reply, err := c.invoke((*handlerContext)(in), in, c.mark())
 	next := c.finish(in, reply, err)
 	if !n.state.CompareAndSwap(in.run, in.run-1) {
 		// What finish left to be written when receiving stops has nobody else to write it.
@@ -151,23 +165,39 @@ func (c *Conn) takeReceiving(state uint64) {
 	c.startReceiving()
 }
 
-// armWatchdog starts the watchdog, which goes on until it has seen nothing run for a period. The caller has
-// set armed.
-func (c *Conn) armWatchdog() {
+// watchRun makes sure that the watchdog looks at the run that has begun within the period. The watchdog goes
+// on until it has seen nothing run for a period.
+func (c *Conn) watchRun(period time.Duration) {
 	n := &c.inline
-	n.seen = 0
+	arm := !n.armed.Load() && n.armed.CompareAndSwap(false, true)
+	if arm {
+		n.seen.Store(0)
+	}
+	if arm || int64(period) < n.wanted.Load() {
+		n.wanted.Store(int64(period))
+	}
+	if arm || 2*int64(period) < n.period.Load() {
+		c.lookIn(period)
+	}
+}
+
+// lookIn sets the watchdog's timer.
+func (c *Conn) lookIn(period time.Duration) {
+	n := &c.inline
+	n.period.Store(int64(period))
 	if n.watchdog == nil {
 		// It must not look before the field is set, which it needs itself.
 		n.watchdog = time.AfterFunc(time.Hour, c.watchInline)
 	}
-	n.watchdog.Reset(watchEvery)
+	n.watchdog.Reset(period)
 }
 
-// watchInline is the watchdog's look.
+// watchInline is the watchdog's look. Two looks may overlap when the timer is set anew meanwhile: at worst a
+// handler is taken for one that waits.
 func (c *Conn) watchInline() {
 	n := &c.inline
 	state := n.state.Load()
-	if state == n.seen {
+	if state == n.seen.Load() {
 		if state&1 != 0 {
 			c.takeReceiving(state)
 		}
@@ -177,6 +207,10 @@ func (c *Conn) watchInline() {
 			return
 		}
 	}
-	n.seen = state
-	n.watchdog.Reset(watchEvery)
+	n.seen.Store(state)
+	next := time.Duration(n.wanted.Swap(int64(maxWatch)))
+	if state&1 != 0 {
+		next = minWatch
+	}
+	c.lookIn(next)
 }

@@ -61,35 +61,43 @@ func newScratch(c *Conn) *scratch {
 	return s
 }
 
-// runMarked serves a request to a marked handler on the receiving goroutine.
+// runMarked serves a request to a marked handler on the receiving goroutine, or refuses it. It reports false, and
+// has done nothing, if the handler may not run now, which can be only if the request was not judged before.
 //
 //go:noinline
-func (c *Conn) runMarked(h *packet.Header, handler Handler) error {
+func (c *Conn) runMarked(h *packet.Header, handler Handler, judged bool) (done bool, err error) {
 	if c.scratch == nil {
 		c.scratch = newScratch(c)
 	}
 	s := c.scratch
 	payload, err := c.markedPayload(h, s)
 	if err != nil {
-		return err
+		return true, err
 	}
 	s.in = incoming{
 		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.readAt,
 		req:    Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
 		marked: true,
 	}
-	s.in.ctx.parent = c.base
-	if begin, _ := c.register(&s.in); begin {
+	v, text, err := c.admit(h, &s.in, judged)
+	switch {
+	case err != nil:
+		return true, err
+	case v == verdictBusy:
+		return false, nil
+	case v == verdictReject:
+		err = c.reject(h, text)
+	case v >= verdictApart:
 		reply, err := c.invoke(&s.ctx, &s.in, c.mark())
 		if next := c.finish(&s.in, reply, err); next != nil {
 			c.startHandler(next)
 		}
 	}
-	if s.buf == nil {
-		return c.in.Skip(h.Size)
+	if s.buf != nil {
+		c.keepScratch(s)
+		return true, err
 	}
-	c.keepScratch(s)
-	return nil
+	return true, errors.Join(err, c.in.Skip(h.Size))
 }
 
 // markedPayload returns the payload of a request to a marked handler. A small one stays in the
@@ -145,9 +153,7 @@ func (c *Conn) leaveScratch(in *incoming) {
 	in.marked = false // it is answered from a goroutine that does not receive
 }
 
-// roomForMarked says whether a marked handler may run now; it neither queues nor waits.
+// roomForMarked says whether a marked handler may run now; it neither queues nor waits. Conn.mu is held.
 func (c *Conn) roomForMarked() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.st.running < c.opts.MaxHandlers && c.st.mayRunInline()
 }

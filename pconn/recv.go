@@ -1,6 +1,7 @@
 package pconn
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -97,10 +98,9 @@ func (c *Conn) response(h *packet.Header) error {
 		call.complete()
 		return c.skipPayload(h)
 	}
-	payload := call.room(h.Size)
-	err := c.in.ReadFull(payload) // all of it is buffered
-	call.answered(h, payload)
-	return err
+	b, _ := c.in.Peek(0) // all of the payload is buffered
+	call.answered(h, call.keep(b[:h.Size]))
+	return c.in.Skip(h.Size)
 }
 
 // responseLater reads a payload that is still on its way while the call stays in the table, so that
@@ -148,15 +148,15 @@ func (c *Conn) countUnclaimed(h *packet.Header) {
 	c.counters.Unsolicited.Add(1)
 }
 
-// room returns memory for the response's payload: the caller's buffer if it is large enough.
-func (c *call) room(size int64) []byte {
-	if int64(cap(c.buf)) >= size && c.buf != nil {
-		return c.buf[:size]
+// keep copies the response's payload to where the caller gets it: its buffer if that is large enough.
+func (c *call) keep(payload []byte) []byte {
+	if c.buf != nil && cap(c.buf) >= len(payload) {
+		return append(c.buf[:0], payload...)
 	}
-	if size == 0 {
+	if len(payload) == 0 {
 		return nil
 	}
-	return make([]byte, size)
+	return bytes.Clone(payload)
 }
 
 // answered completes the call with its response.
@@ -185,33 +185,62 @@ func (c *Conn) request(h *packet.Header) (goOn bool, err error) {
 	if h.Channel == reservedChannel && c.opts.Extensions != ExtensionsOff {
 		return true, c.frame(h)
 	}
-	handler, text, err := c.mayAccept(h)
-	if err != nil {
-		return false, err
-	}
-	if handler == nil {
-		if text != "" {
-			err = c.reject(h, text)
+	handler, known := c.handlerFor(h.Channel)
+	// What is to be refused is refused before memory is taken for it, or it is waited for.
+	judged := handler == nil || h.Size > c.opts.MaxPayload || h.Size >= gatherFrom || h.Size > int64(c.in.Buffered())
+	marked := handler != nil && isMarked(handler, h.Type-1)
+	if judged {
+		v, text, err := c.mayAccept(h, handler, known, marked)
+		switch {
+		case err != nil:
+			return false, err
+		case v < verdictBusy:
+			return true, c.refuse(h, v, text)
 		}
-		if err == nil {
-			err = c.skipPayload(h)
-		}
-		return true, err
+		marked = marked && v != verdictBusy
 	}
-	if isMarked(handler, h.Type-1) && c.roomForMarked() {
-		return true, c.runMarked(h, handler)
+	if marked {
+		if done, err := c.runMarked(h, handler, judged); done || err != nil {
+			return true, err
+		}
 	}
 	payload, err := c.readPayload(h)
 	if err != nil {
 		return false, err
 	}
-	return c.accept(h, handler, payload), nil
+	return c.accept(h, handler, payload, judged)
+}
+
+// mayAccept judges a request whose payload is to be read first.
+func (c *Conn) mayAccept(h *packet.Header, handler Handler, known, marked bool) (v verdict, text string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, text, err = c.judge(h, handler, known)
+	if v == verdictHere && marked && !c.roomForMarked() {
+		v = verdictBusy
+	}
+	return v, text, err
+}
+
+// refuse passes over a request that is not taken up, and rejects it if it is to be answered.
+func (c *Conn) refuse(h *packet.Header, v verdict, text string) error {
+	if v == verdictReject {
+		if err := c.reject(h, text); err != nil {
+			return err
+		}
+	}
+	return c.skipPayload(h)
 }
 
 // readPayload reads a payload within the limits into memory of its own.
 func (c *Conn) readPayload(h *packet.Header) ([]byte, error) {
 	if h.Size == 0 {
 		return nil, nil
+	}
+	if h.Size <= int64(c.in.Buffered()) {
+		b, _ := c.in.Peek(0)
+		payload := bytes.Clone(b[:h.Size]) // which does not clear the memory first
+		return payload, c.in.Skip(h.Size)
 	}
 	payload := make([]byte, min(h.Size, maxUpFront))
 	err := c.in.ReadFull(payload)

@@ -8,9 +8,11 @@ import (
 	"github.com/packetstream/packetstream/tick"
 )
 
-// queued says what append did, for what is to be done without the lock.
+// queued says what append did, for what is to be done without the lock. The zero value says that nothing was
+// queued, since nothing can be sent any more.
 type queued struct {
 	header packet.Header
+	packet bool // there is one
 	grace  bool // a grace wait began
 	flush  bool // the caller is to run a write cycle
 }
@@ -83,7 +85,8 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) *inc
 	if c.st.roomForReply() {
 		c.st.repliers.wakeFirst()
 	}
-	busy := c.st.incoming.n > 0
+	// Other handlers may be about to answer as well, but none that waits for this goroutine to receive.
+	busy := c.st.incoming.n > 0 && !c.runsInline(in)
 	c.mu.Unlock()
 
 	c.sent(&q)
@@ -146,7 +149,7 @@ func (c *Conn) appendTo(b *batch, h *packet.Header, payload []byte) queued {
 // appended counts what was just appended, and decides who writes it.
 func (c *Conn) appended(b *batch, h *packet.Header) queued {
 	s := &c.st.sender
-	q := queued{header: *h}
+	q := queued{header: *h, packet: true}
 	b.packets++
 	s.queued++
 	if !h.Request {
@@ -166,7 +169,7 @@ func (c *Conn) appended(b *batch, h *packet.Header) queued {
 
 // sent does for a packet just queued what may not be done under the lock.
 func (c *Conn) sent(q *queued) {
-	if q.header == (packet.Header{}) {
+	if !q.packet {
 		return
 	}
 	c.countSent(&q.header)

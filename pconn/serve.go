@@ -10,42 +10,49 @@ import (
 	"github.com/packetstream/packetstream/packet"
 )
 
-// mayAccept checks a request's header, in the reference's order. It returns the handler to run, or
-// the text to reject with, or neither for a request that is dropped, or the error that ends the
-// connection.
-func (c *Conn) mayAccept(h *packet.Header) (handler Handler, text string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// verdict is what becomes of a request, as far as its header and the connection's state say.
+type verdict uint8
+
+const (
+	verdictDrop   verdict = iota // nothing is answered
+	verdictReject                // it is answered with a text
+	verdictBusy                  // its handler is marked and may not run now: ask again for one that is not
+	verdictQueue                 // it waits for a handler's place
+	verdictApart                 // its handler begins, on a goroutine of its own
+	verdictHere                  // its handler begins, and may do so on the receiving goroutine
+)
+
+// judge says whether a request may be taken up, in the reference's order of reasons. It returns verdictHere, or
+// verdictReject with a text, or verdictDrop, or the error that ends the connection. Conn.mu is held.
+func (c *Conn) judge(h *packet.Header, handler Handler, known bool) (v verdict, text string, err error) {
 	s := &c.st
-	handler, known := s.handlerOf(h.Channel)
 	switch {
 	case s.sender.eof || s.sender.err != nil && !s.sender.helloLost:
 		// No answer can follow our EOF.
 		c.counters.DroppedRequests.Add(1)
-		return nil, "", nil
-	case handler == nil && (known || s.handler == nil):
-		return nil, "no request handler", nil
+		return verdictDrop, "", nil
+	case handler == nil && (known || c.opts.Handler == nil):
+		return verdictReject, "no request handler", nil
 	case s.noMoreRequests:
-		return nil, "requests no longer allowed", nil
+		return verdictReject, "requests no longer allowed", nil
 	case s.phase != phaseOpen && s.calls.n == 0:
 		// While calls of ours are outstanding, requests may belong to them: they are served.
-		return nil, "rejecting request: connection is shutting down", nil
+		return verdictReject, "rejecting request: connection is shutting down", nil
 	case c.opts.VerifyCookie != nil && !c.ext.on.Load():
-		return nil, "rejecting request: no HELLO before it", nil
+		return verdictReject, "rejecting request: no HELLO before it", nil
 	case !known:
-		return nil, unknownChannelText(h.Channel), nil
+		return verdictReject, unknownChannelText(h.Channel), nil
 	case h.Size > c.opts.MaxPayload:
 		c.counters.TooLarge.Add(1)
-		return nil, tooLarge("request", h.Size, c.opts.MaxPayload).Error(), nil
+		return verdictReject, tooLarge("request", h.Size, c.opts.MaxPayload).Error(), nil
 	}
 	if in := s.incoming.find(h.Channel, h.Tag); in != nil {
-		return nil, "", c.repeatedTag(h, in)
+		return verdictDrop, "", c.repeatedTag(h, in)
 	}
-	text, err = s.checkBounds(h.Size)
-	if text != "" || err != nil {
-		return nil, text, err
+	if text, err = s.checkBounds(h.Size); text != "" || err != nil {
+		return verdictReject, text, err
 	}
-	return handler, "", nil
+	return verdictHere, "", nil
 }
 
 // repeatedTag counts a request that repeats the tag of one at work. To reject it would destroy the
@@ -60,34 +67,44 @@ func (c *Conn) repeatedTag(h *packet.Header, in *incoming) error {
 	return nil
 }
 
-// accept registers a request whose payload is there, and runs its handler as soon as there is a
-// place: inline, if that may be. It reports whether this goroutine still receives.
-func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte) bool {
+// accept takes up a request whose payload is there, and runs its handler as soon as there is a place:
+// inline, if that may be. It reports whether this goroutine still receives.
+func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte, judged bool) (goOn bool, err error) {
 	in := &incoming{
 		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.readAt,
 		req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
 	}
-	in.ctx = handlerContext{parent: c.base, in: in}
-	begin, inline := c.register(in)
+	v, text, err := c.admit(h, in, judged)
 	switch {
-	case !begin:
-		return true
-	case inline && c.inline.typeOf(in.typ).mayRun():
-		return c.runInline(in)
+	case err != nil:
+		return false, err
+	case v == verdictReject:
+		return true, c.reject(h, text)
+	case v == verdictHere && c.inline.typeOf(in.typ).mayRun():
+		return c.runInline(in), nil
+	case v >= verdictApart:
+		c.startHandler(in)
 	}
-	c.startHandler(in)
-	return true
+	return true, nil
 }
 
-// register takes a request up. It says whether its handler is to begin now, rather than wait for a
-// place or not run at all, and whether it may do so on the receiving goroutine.
-func (c *Conn) register(in *incoming) (begin, inline bool) {
+// admit takes a request up, unless it is refused, under the one hold of the lock that a request whose
+// payload was buffered costs before its handler runs. judged says that its header was accepted before its
+// payload was read. A request to a marked handler neither queues nor waits: it begins here or is busy.
+func (c *Conn) admit(h *packet.Header, in *incoming, judged bool) (v verdict, text string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &c.st
-	if s.sender.eof {
+	if !judged {
+		if v, text, err = c.judge(h, in.handler, true); v != verdictHere || err != nil {
+			return v, text, err
+		}
+		if in.marked && !c.roomForMarked() {
+			return verdictBusy, "", nil
+		}
+	} else if s.sender.eof {
 		c.counters.DroppedRequests.Add(1)
-		return false, false
+		return verdictDrop, "", nil
 	}
 	n := c.counters.RequestsIn.Add(1)
 	s.incoming.put(in)
@@ -97,10 +114,13 @@ func (c *Conn) register(in *incoming) (begin, inline bool) {
 	}
 	if s.running >= c.opts.MaxHandlers && !in.marked {
 		s.queue.push(in)
-		return false, false
+		return verdictQueue, "", nil
 	}
 	c.takePlace(in)
-	return true, s.mayRunInline()
+	if !s.mayRunInline() {
+		return verdictApart, "", nil
+	}
+	return verdictHere, "", nil
 }
 
 // takePlace counts the handler of in as at work. Conn.mu is held.
@@ -117,7 +137,7 @@ func (c *Conn) startHandler(in *incoming) { go c.work(in) }
 // work runs a handler, and after it, in the same place, those that wait for one.
 func (c *Conn) work(in *incoming) {
 	for in != nil {
-		reply, err := c.invoke(&in.ctx, in, c.mark())
+		reply, err := c.invoke((*handlerContext)(in), in, c.mark())
 		in = c.finish(in, reply, err)
 	}
 }
@@ -253,7 +273,7 @@ func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
 		payload = reply.bytes()
 		err = c.checkReply(&reply, payload)
 	}
-	in.ctx.end(context.Canceled)
+	(*handlerContext)(in).end(context.Canceled)
 	if err == nil {
 		return c.respond(in, true, reply.flags, payload)
 	}

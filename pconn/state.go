@@ -38,8 +38,6 @@ type state struct {
 	maxCallBytes int64 // and how many bytes of them
 
 	// The peer's requests.
-	handler        Handler            // of channel 0
-	handlers       map[uint64]Handler // of the other channels
 	incoming       incomingTable
 	running        int      // handlers at work, those that wait in a call not counted
 	workers        int      // handlers begun and not finished
@@ -136,15 +134,6 @@ func (s *state) checkBounds(size int64) (text string, err error) {
 		return "", &LimitError{What: "requests past the bound of unanswered ones", Value: int64(sent), Max: hardFactor * maxOutstanding}
 	}
 	return text, nil
-}
-
-// handlerOf returns a channel's handler, and whether there is such a channel.
-func (s *state) handlerOf(channel uint64) (Handler, bool) {
-	if channel == 0 {
-		return s.handler, true
-	}
-	h, known := s.handlers[channel]
-	return h, known
 }
 
 // step moves the phase on where what it waited for has come about. It is called, with Conn.mu held,

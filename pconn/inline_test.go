@@ -1,0 +1,40 @@
+package pconn_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// A handler that waits does not stop receiving, however long its type, or another one, has run without waiting: the
+// watchdog looks less often then, but it looks.
+func TestHandlerThatWaitsAfterManyThatDidNot(t *testing.T) {
+	const trusted, other, probe = 1, 2, 3
+	for name, waits := range map[string]uint64{"the same type": trusted, "another type": other} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t)
+			a, _ := pair(t, nil, serve(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+				if req.Flags == 1 {
+					return g.serveCtx(ctx, req)
+				}
+				return pconn.Bytes(req.Payload), nil
+			}))
+			ctx := soon(t)
+			for range 5_000 {
+				_, err := a.Do(ctx, pconn.Request{Type: trusted})
+				require.NoError(t, err)
+			}
+			r, err := a.Submit(ctx, pconn.Request{Type: waits, Flags: 1})
+			require.NoError(t, err)
+			receiveFrom(t, g.entered)
+			_, err = a.Do(ctx, pconn.Request{Type: probe})
+			require.NoError(t, err, "while a handler waits")
+			g.release()
+			_, err = r.Wait(ctx)
+			require.NoError(t, err)
+		})
+	}
+}

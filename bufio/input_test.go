@@ -2,156 +2,18 @@ package bufio
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"iter"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
-
-// hidden keeps what a reader can do besides Read from being found.
-type hidden struct{ io.Reader }
-
-// hiddenConn has deadlines but no descriptor.
-type hiddenConn struct{ net.Conn }
-
-type cleaner interface {
-	require.TestingT
-	Cleanup(func())
-}
-
-// feed writes data to w and closes it, on a goroutine that the test waits for.
-func feed(t cleaner, w io.WriteCloser, data []byte) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.Write(data)
-		w.Close()
-	}()
-	t.Cleanup(func() {
-		w.Close()
-		<-done
-	})
-}
-
-// inputs are all kinds of streams, each giving data and then the end.
-var inputs = map[string]func(t cleaner, dir string, data []byte) *Input{
-	"bytes":  func(_ cleaner, _ string, data []byte) *Input { return InputBytes(slices.Clone(data)) },
-	"reader": func(_ cleaner, _ string, data []byte) *Input { return NewInput(bytes.NewReader(data)) },
-	"chunks": func(_ cleaner, _ string, data []byte) *Input { return InputChunks(slices.Chunk(data, 777)) },
-	"goroutine": func(_ cleaner, _ string, data []byte) *Input {
-		return NewInput(hidden{bytes.NewReader(data)})
-	},
-	"half": func(_ cleaner, _ string, data []byte) *Input {
-		return NewInput(iotest.HalfReader(bytes.NewReader(data)))
-	},
-	"data with EOF": func(_ cleaner, _ string, data []byte) *Input {
-		return NewInput(iotest.DataErrReader(bytes.NewReader(data)))
-	},
-	"hesitant": func(_ cleaner, _ string, data []byte) *Input {
-		return NewInput(&hesitant{r: bytes.NewReader(data)})
-	},
-	"pipe": func(t cleaner, _ string, data []byte) *Input {
-		r, w, err := os.Pipe()
-		require.NoError(t, err)
-		feed(t, w, data)
-		return OwnInput(r)
-	},
-	"file": func(t cleaner, dir string, data []byte) *Input {
-		name := filepath.Join(dir, "file")
-		require.NoError(t, os.WriteFile(name, data, 0o600))
-		f, err := os.Open(name)
-		require.NoError(t, err)
-		return OwnInput(f)
-	},
-	"net.Pipe": func(t cleaner, _ string, data []byte) *Input {
-		a, b := net.Pipe()
-		feed(t, b, data)
-		return OwnInput(a)
-	},
-	"deadlines": func(t cleaner, _ string, data []byte) *Input {
-		a, b := tcpPair(t)
-		feed(t, b, data)
-		return OwnInput(hiddenConn{a})
-	},
-	"tcp": func(t cleaner, _ string, data []byte) *Input {
-		a, b := tcpPair(t)
-		feed(t, b, data)
-		return OwnInput(a)
-	},
-	"memory": func(t cleaner, _ string, data []byte) *Input {
-		in, out := Pipe(1000)
-		feed(t, writeCloser{out}, data)
-		t.Cleanup(func() { in.Close() })
-		return in
-	},
-}
-
-// writeCloser makes an io.WriteCloser of an Output.
-type writeCloser struct{ out *Output }
-
-func (w writeCloser) Write(p []byte) (int, error) {
-	src := &slices1{bufs: [][]byte{p}}
-	err := w.out.Write(src, true)
-	return src.n, err
-}
-func (w writeCloser) Close() error { return w.out.Close() }
-
-// slices1 is a Source that gives slices, all at once.
-type slices1 struct {
-	bufs [][]byte
-	n    int
-}
-
-func (s *slices1) Next(bufs [][]byte) [][]byte { return append(bufs, s.bufs...) }
-
-func (s *slices1) Wrote(n int) {
-	s.n += n
-	for len(s.bufs) > 0 {
-		k := min(n, len(s.bufs[0]))
-		s.bufs[0] = s.bufs[0][k:]
-		n -= k
-		if len(s.bufs[0]) > 0 {
-			return
-		}
-		s.bufs = s.bufs[1:]
-	}
-}
-
-func tcpPair(t cleaner) (a, b *net.TCPConn) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	s, err := l.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { c.Close(); s.Close() })
-	return c.(*net.TCPConn), s.(*net.TCPConn)
-}
-
-// hesitant often returns neither bytes nor an error.
-type hesitant struct {
-	r     io.Reader
-	calls int
-}
-
-func (h *hesitant) Read(p []byte) (int, error) {
-	h.calls++
-	if h.calls%3 != 0 {
-		return 0, nil
-	}
-	return h.r.Read(p)
-}
 
 func TestInputGivesTheStreamWhateverTheCalls(t *testing.T) {
 	for name, open := range inputs {
@@ -264,29 +126,6 @@ func TestRestIsBounded(t *testing.T) {
 	}
 }
 
-func TestBadCountsAreErrors(t *testing.T) {
-	in := InputBytes([]byte("abc"))
-	_, err := in.Peek(-1)
-	assert.ErrorIs(t, err, ErrCount)
-	_, err = in.Take(-1)
-	assert.ErrorIs(t, err, ErrCount)
-	_, err = in.Rest(-1)
-	assert.ErrorIs(t, err, ErrCount)
-	assert.ErrorIs(t, in.Skip(-1), ErrCount)
-	b, err := in.Peek(MaxPeek + 1)
-	assert.ErrorIs(t, err, ErrTooLong)
-	assert.Equal(t, "abc", string(b), "what is buffered is given all the same")
-	if tooLong := int64(MaxTake + 1); int64(int(tooLong)) == tooLong {
-		_, err = in.Take(int(tooLong))
-		assert.ErrorIs(t, err, ErrTooLong)
-	}
-	_, err = in.Take(1 << 30)
-	assert.ErrorIs(t, err, io.ErrUnexpectedEOF, "a length that lies takes little memory and loses nothing")
-	b, err = in.Take(3)
-	require.NoError(t, err)
-	assert.Equal(t, "abc", string(b))
-}
-
 func TestPeekOfMoreThanMaxPeekThatIsBuffered(t *testing.T) {
 	data := pattern(3 * MaxPeek)
 	in := InputBytes(data)
@@ -311,66 +150,9 @@ func TestTakeOfMoreThanIsAskedForAtOnce(t *testing.T) {
 	assert.True(t, bytes.Equal(data, b))
 }
 
-type readFunc func(p []byte) (int, error)
-
-func (f readFunc) Read(p []byte) (int, error) { return f(p) }
-
-func TestBrokenReaders(t *testing.T) {
-	errOdd := errors.New("odd")
-	for name, c := range map[string]struct {
-		read readFunc
-		want error
-	}{
-		"more than room": {func(p []byte) (int, error) { return len(p) + 1, nil }, ErrBadCount},
-		"negative":       {func([]byte) (int, error) { return -1, nil }, ErrBadCount},
-		"nothing ever":   {func([]byte) (int, error) { return 0, nil }, io.ErrNoProgress},
-		"own error":      {func([]byte) (int, error) { return 0, errOdd }, errOdd},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for kind, in := range map[string]*Input{
-				"goroutine": NewInput(c.read),
-				"deadlines": NewInput(withDeadline{hiddenConn{}, c.read}),
-			} {
-				_, err := in.Peek(1)
-				assert.ErrorIs(t, err, c.want, kind)
-				assert.ErrorIs(t, in.ReadFull(make([]byte, 100_000)), c.want, kind)
-				assert.NoError(t, in.Close())
-			}
-		})
-	}
-}
-
-func TestDataWithAnErrorIsGivenFirst(t *testing.T) {
-	errOdd := errors.New("odd")
-	calls := 0
-	in := NewInput(readFunc(func(p []byte) (int, error) {
-		calls++
-		return copy(p, "abc"), errOdd
-	}))
-	b, err := in.Take(2)
-	require.NoError(t, err)
-	assert.Equal(t, "ab", string(b))
-	b, err = in.Peek(5)
-	assert.ErrorIs(t, err, errOdd)
-	assert.Equal(t, "c", string(b))
-	_, err = in.Take(5)
-	assert.ErrorIs(t, err, errOdd)
-	b, err = in.Take(1)
-	require.NoError(t, err)
-	assert.Equal(t, "c", string(b))
-	assert.Equal(t, 1, calls, "a stream that has failed is left alone")
-}
-
 func TestNewInputOfAnInputIsTheSame(t *testing.T) {
 	in := InputBytes(nil)
 	assert.Same(t, in, NewInput(in))
-}
-
-func TestNilReaders(t *testing.T) {
-	_, err := NewInput(nil).Peek(1)
-	assert.Equal(t, io.EOF, err)
-	_, err = NewInput((*os.File)(nil)).Peek(1)
-	assert.ErrorIs(t, err, os.ErrInvalid)
 }
 
 func TestChunksStopWhenClosed(t *testing.T) {

@@ -1,13 +1,10 @@
 package pconn_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math"
-	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,76 +119,6 @@ func TestTagsAscendFromTwoAndAreNeverReused(t *testing.T) {
 	p.write(eof)
 }
 
-func TestTooLargeResponseFailsItsCallOnly(t *testing.T) {
-	p := raw(t, &pconn.Options{MaxPayload: 100})
-	other := do(soon(t), p.conn, pconn.Request{Type: 1})
-	otherTag := p.expectRequest(1, "")
-	res := do(soon(t), p.conn, pconn.Request{Type: 2})
-	tag := p.expectRequest(2, "")
-	p.write(response(tag, string(pattern(101))))
-	got := receiveFrom(t, res)
-	require.Equal(t, &pconn.LimitError{What: "response payload, bytes", Value: 101, Max: 100}, got.err)
-	require.False(t, got.resp.OK)
-
-	p.write(response(otherTag, string(pattern(100))))
-	got = receiveFrom(t, other)
-	require.NoError(t, got.err)
-	require.Equal(t, pattern(100), got.resp.Payload)
-	require.EqualValues(t, 1, p.conn.Counters().TooLarge.Load())
-}
-
-func TestTooLargeRequestIsRejected(t *testing.T) {
-	o := serve(echo)
-	o.MaxPayload = 100
-	p := raw(t, o)
-	p.write(request(5, 0, string(pattern(101))))
-	p.expectResponse(5, false, "pconn: request payload, bytes: 101 is over the limit of 100")
-	p.write(request(6, 0, string(pattern(100))))
-	p.expectResponse(6, true, string(pattern(100)))
-	require.EqualValues(t, 1, p.conn.Counters().TooLarge.Load())
-}
-
-func TestMaxPayloadTakesNoMemoryOnAClaim(t *testing.T) {
-	o := serve(echo)
-	o.MaxPayload = pconn.MaxPayload
-	p := raw(t, o)
-	res := do(soon(t), p.conn, pconn.Request{})
-	tag := p.expectRequest(0, "")
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	h := packet.Header{Tag: tag, Flags: 1, Size: pconn.MaxPayload}
-	b, err := h.Append(nil)
-	require.NoError(t, err)
-	p.write(append(b, pattern(100_000)...))
-	p.out.Close()
-	var perr *pconn.ProtocolError
-	require.ErrorAs(t, receiveFrom(t, res).err, &perr)
-	runtime.ReadMemStats(&after)
-	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
-}
-
-func TestMaxPayloadOption(t *testing.T) {
-	for _, n := range []int64{-1, pconn.MaxPayload + 1, math.MaxInt64} {
-		a, b, err := pconn.Pipe(&pconn.Options{MaxPayload: n}, nil)
-		require.ErrorContains(t, err, "MaxPayload")
-		require.Nil(t, a)
-		require.Nil(t, b)
-	}
-	for _, n := range []int64{1, pconn.MaxPayload} {
-		pair(t, &pconn.Options{MaxPayload: n}, nil)
-	}
-}
-
-func TestPayloadsPastSixteenMiB(t *testing.T) {
-	o := serve(echo)
-	o.MaxPayload = 64 << 20
-	a, _ := pair(t, o, o)
-	big := bytes.Repeat([]byte("0123456789abcde"), 34<<20/15)
-	resp, err := a.Do(soon(t), pconn.Request{Payload: big})
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(big, resp.Payload))
-}
-
 func TestNotifyCountsUntilAnswered(t *testing.T) {
 	p := raw(t, nil)
 	require.NoError(t, p.conn.Notify(soon(t), pconn.Request{Type: 3, Payload: []byte("n")}))
@@ -271,138 +198,6 @@ func TestCancelOfQueuedRequestIsNotSent(t *testing.T) {
 	require.EqualValues(t, 1, n.Withdrawn.Load())
 	require.EqualValues(t, 2, n.PacketsOut.Load()-n.Withdrawn.Load())
 	require.EqualValues(t, p.in.Offset(), n.BytesOut.Load()-n.WithdrawnBytes.Load())
-}
-
-func TestResult(t *testing.T) {
-	p := raw(t, nil)
-	var decoded atomic.Int32
-	r, err := p.conn.Submit(soon(t), pconn.Request{Type: 1, Decode: func(resp pconn.Response) (any, error) {
-		decoded.Add(1)
-		return "decoded " + string(resp.Payload), nil
-	}})
-	require.NoError(t, err)
-	select {
-	case <-r.Done():
-		require.FailNow(t, "done before the answer")
-	default:
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_, err = r.Wait(ctx)
-	require.True(t, err == context.Canceled)
-	_, err = r.Value(ctx)
-	require.True(t, err == context.Canceled)
-	require.Len(t, p.conn.InFlight(), 1, "it stays outstanding")
-
-	p.write(response(p.expectRequest(1, ""), "x"))
-	receiveFrom(t, r.Done())
-	require.Zero(t, decoded.Load(), "nobody has waited")
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			v, err := r.Value(soon(t))
-			assert.NoError(t, err)
-			assert.Equal(t, "decoded x", v)
-			resp, err := r.Wait(ctx) // the outcome is there, whatever the context
-			assert.NoError(t, err)
-			assert.Equal(t, "x", string(resp.Payload))
-		})
-	}
-	wg.Wait()
-	require.EqualValues(t, 1, decoded.Load())
-	require.False(t, r.Cancel(), "there was an outcome already")
-	_, err = r.Wait(soon(t))
-	require.NoError(t, err)
-}
-
-func TestResultValueWithoutDecode(t *testing.T) {
-	a, _ := pair(t, nil, serve(echo))
-	r, err := a.Submit(soon(t), pconn.Request{Flags: 2, Payload: []byte("p")})
-	require.NoError(t, err)
-	v, err := r.Value(soon(t))
-	require.NoError(t, err)
-	require.Equal(t, pconn.Response{OK: true, Flags: 2, Payload: []byte("p")}, v)
-}
-
-func TestResultDecodeErrorIsEverybodys(t *testing.T) {
-	a, _ := pair(t, nil, serve(echo))
-	want := errors.New("bad payload")
-	runs := 0
-	r, err := a.Submit(soon(t), pconn.Request{Decode: func(pconn.Response) (any, error) { runs++; return nil, want }})
-	require.NoError(t, err)
-	for range 3 {
-		_, err = r.Value(soon(t))
-		require.Equal(t, want, err)
-	}
-	require.Equal(t, 1, runs)
-	_, err = r.Wait(soon(t))
-	require.NoError(t, err, "the response itself is fine")
-}
-
-func TestResultDecodePanic(t *testing.T) {
-	a, _ := pair(t, nil, serve(echo))
-	r, err := a.Submit(soon(t), pconn.Request{Decode: func(pconn.Response) (any, error) { panic("no") }})
-	require.NoError(t, err)
-	require.PanicsWithValue(t, "no", func() { r.Value(soon(t)) })
-	_, err = r.Value(soon(t))
-	require.Error(t, err, "nobody takes the missing value for a value")
-}
-
-func TestResultRejectedIsNotDecoded(t *testing.T) {
-	a, _ := pair(t, nil, nil)
-	r, err := a.Submit(soon(t), pconn.Request{Decode: func(pconn.Response) (any, error) { panic("not ok is not decoded") }})
-	require.NoError(t, err)
-	_, err = r.Value(soon(t))
-	var remote *pconn.RemoteError
-	require.ErrorAs(t, err, &remote)
-	require.Equal(t, "no request handler", string(remote.Payload))
-}
-
-func TestResultCancel(t *testing.T) {
-	p := raw(t, nil)
-	r, err := p.conn.Submit(soon(t), pconn.Request{})
-	require.NoError(t, err)
-	tag := p.expectRequest(0, "")
-	waiter := make(chan error, 1)
-	go func() {
-		_, err := r.Wait(context.Background())
-		waiter <- err
-	}()
-	require.True(t, r.Cancel())
-	require.False(t, r.Cancel())
-	require.Equal(t, pconn.ErrCancelled, receiveFrom(t, waiter))
-	receiveFrom(t, r.Done())
-	_, err = r.Value(soon(t))
-	require.Equal(t, pconn.ErrCancelled, err)
-	p.write(response(tag, "late"))
-	eventually(t, "the late answer is counted", func() bool { return p.conn.Counters().LateResponses.Load() == 1 })
-}
-
-func TestCancelRacesWithAnswer(t *testing.T) {
-	a, _ := pair(t, nil, serve(echo))
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 200 {
-				r, err := a.Submit(soon(t), pconn.Request{Payload: []byte("x")})
-				if !assert.NoError(t, err) {
-					return
-				}
-				cancelled := make(chan bool)
-				go func() { cancelled <- r.Cancel() }()
-				resp, err := r.Wait(soon(t))
-				if <-cancelled {
-					assert.Equal(t, pconn.ErrCancelled, err)
-				} else {
-					assert.NoError(t, err)
-					assert.Equal(t, "x", string(resp.Payload))
-				}
-			}
-		})
-	}
-	wg.Wait()
-	require.Empty(t, a.InFlight())
-	eventually(t, "all late answers came", func() bool { return a.Counters().LateResponses.Load() == a.Counters().Cancelled.Load() })
 }
 
 func TestDoCancelRacesWithAnswer(t *testing.T) {

@@ -2,165 +2,21 @@ package pconn_test
 
 import (
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
-	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 const failedText = "exception during handler"
-
-// answerOf returns what the wire carries for a handler's outcome: the packet's flags and the payload.
-func answerOf(t *testing.T, h pconn.Handler) (uint64, string) {
-	t.Helper()
-	p := raw(t, &pconn.Options{Handler: h})
-	p.write(request(9, 1, ""))
-	got := p.read()
-	require.False(t, got.Request)
-	require.EqualValues(t, 9, got.Tag)
-	require.Zero(t, got.Channel)
-	return got.Flags, string(got.Payload)
-}
-
-func TestReplies(t *testing.T) {
-	for name, c := range map[string]struct {
-		reply   pconn.Reply
-		flags   uint64
-		payload string
-	}{
-		"none":           {pconn.None(), 1, ""},
-		"zero":           {pconn.Reply{}, 1, ""},
-		"flags":          {pconn.Flags(5), 11, ""},
-		"bytes":          {pconn.Bytes([]byte("b\xff")), 1, "b\xff"},
-		"nil bytes":      {pconn.Bytes(nil), 1, ""},
-		"text":           {pconn.Text("t\xff"), 1, "t&#56575;"},
-		"empty text":     {pconn.Text(""), 1, ""},
-		"flags bytes":    {pconn.FlagsBytes(3, []byte("p")), 7, "p"},
-		"most flags":     {pconn.Flags(1<<61 - 1), packet.MaxFlags, ""},
-		"too many flags": {pconn.Flags(1 << 61), 0, "reply flags 0x2000000000000000 do not fit in 61 bits"},
-		"large":          {pconn.Bytes(pattern(100_000)), 1, string(pattern(100_000))},
-	} {
-		t.Run(name, func(t *testing.T) {
-			flags, payload := answerOf(t, pconn.HandlerFunc(func(context.Context, *pconn.Request) (pconn.Reply, error) {
-				return c.reply, nil
-			}))
-			require.Equal(t, c.flags, flags)
-			require.Equal(t, c.payload, payload)
-		})
-	}
-}
-
-// TestAdapt has every row of the reference's table of handler results. Where the reference answers
-// nothing at all, or sends what reads as something else (-1), ours is an error response.
-func TestAdapt(t *testing.T) {
-	for name, c := range map[string]struct {
-		result  any
-		err     error
-		flags   uint64
-		payload string
-	}{
-		"None":                {nil, nil, 1, ""},
-		"int":                 {5, nil, 11, ""},
-		"int8":                {int8(5), nil, 11, ""},
-		"int16":               {int16(5), nil, 11, ""},
-		"int32":               {int32(5), nil, 11, ""},
-		"int64":               {int64(5), nil, 11, ""},
-		"uint":                {uint(5), nil, 11, ""},
-		"uint8":               {uint8(5), nil, 11, ""},
-		"uint16":              {uint16(5), nil, 11, ""},
-		"uint32":              {uint32(5), nil, 11, ""},
-		"uint64":              {uint64(5), nil, 11, ""},
-		"bytes":               {[]byte("\x00hello\xff"), nil, 1, "\x00hello\xff"},
-		"str":                 {"naïve", nil, 1, "naïve"},
-		"str with surrogates": {"a\xed\xa0\x80b", nil, 1, "a&#55296;b"},
-		"pair":                {pconn.Pair{Flags: 3, Payload: []byte("p")}, nil, 7, "p"},
-		"list of two":         {[]any{7, []byte("list")}, nil, 15, "list"},
-		"tuple":               {[2]any{uint8(1), []byte("t")}, nil, 3, "t"},
-		"pair of bool":        {[]any{true, []byte("bool")}, nil, 3, "bool"},
-		"True":                {true, nil, 3, ""},
-		"False":               {false, nil, 1, ""},
-		"Reply":               {pconn.Flags(2), nil, 5, ""},
-		"list of three":       {[]any{1, []byte("a"), 2}, nil, 0, failedText},
-		"list of one":         {[]any{1}, nil, 0, failedText},
-		"float":               {1.5, nil, 0, failedText},
-		"bytearray":           {[3]byte{1, 2, 3}, nil, 0, failedText},
-		"int and str":         {[]any{1, "text"}, nil, 0, failedText},
-		"str and bytes":       {[]any{"x", []byte("")}, nil, 0, failedText},
-		"int and memoryview":  {[]any{3, strings.NewReader("")}, nil, 0, failedText},
-		"None and bytes":      {[]any{nil, []byte("")}, nil, 0, failedText},
-		"minus one":           {-1, nil, 0, failedText},
-		"pair of minus one":   {[]any{int8(-1), []byte("")}, nil, 0, failedText},
-		"2**61":               {uint64(1 << 61), nil, 0, "reply flags 0x2000000000000000 do not fit in 61 bits"},
-		"pointer":             {new(int), nil, 0, failedText},
-		"raises":              {nil, errors.New("secret"), 0, failedText},
-		"error and result":    {[]byte("x"), errors.New("secret"), 0, failedText},
-	} {
-		t.Run(name, func(t *testing.T) {
-			flags, payload := answerOf(t, pconn.Adapt(func(context.Context, *pconn.Request) (any, error) { return c.result, c.err }))
-			require.Equal(t, c.flags, flags)
-			require.Equal(t, c.payload, payload)
-		})
-	}
-}
-
-// sendText sends a text as a reply and returns the payload that comes.
-func textSender(t testing.TB) func(string) string {
-	a, _ := pair(t, nil, serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
-		return pconn.Text(string(req.Payload)), nil
-	}))
-	ctx := soon(t)
-	return func(s string) string {
-		resp, err := a.Do(ctx, pconn.Request{Payload: []byte(s)})
-		if err != nil {
-			return "failed: " + err.Error()
-		}
-		return string(resp.Payload)
-	}
-}
-
-// TestTextIsPythons compares with what Python 3.11 made of the same bytes: decoded with encoded
-// surrogates let pass and other bad bytes escaped, then encoded with xmlcharrefreplace.
-func TestTextIsPythons(t *testing.T) {
-	data, err := os.ReadFile("testdata/text.json")
-	require.NoError(t, err)
-	var cases []struct{ In, Out string }
-	require.NoError(t, json.Unmarshal(data, &cases))
-	require.Greater(t, len(cases), 300)
-	send := textSender(t)
-	for _, c := range cases {
-		in, err := hex.DecodeString(c.In)
-		require.NoError(t, err)
-		require.Equal(t, c.Out, hex.EncodeToString([]byte(send(string(in)))), "%q", in)
-	}
-}
-
-func TestTextProperties(t *testing.T) {
-	send := textSender(t)
-	rapid.Check(t, func(t *rapid.T) {
-		s := string(rapid.SliceOfN(rapid.SampledFrom([]byte("a&#;\xed\xa0\x80\xbf\xb2\xf0\x9f\x98\xc3\xa4\xe6\xff")), 0, 30).Draw(t, "s"))
-		got := send(s)
-		if !utf8.ValidString(got) {
-			t.Fatalf("%q is not UTF-8", got)
-		}
-		if utf8.ValidString(s) && got != s {
-			t.Fatalf("%q was good, and became %q", s, got)
-		}
-	})
-}
 
 func TestErrorf(t *testing.T) {
 	inner := errors.New("inner")
@@ -279,18 +135,6 @@ func TestFailingHandlersAreAnsweredAndReported(t *testing.T) {
 	}
 }
 
-func TestReplyTooLargeIsAnErrorReply(t *testing.T) {
-	o := serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
-		return pconn.Bytes(make([]byte, 100+req.Type)), nil
-	})
-	o.MaxPayload = 100
-	p := raw(t, o)
-	p.write(request(2, 1, ""))
-	p.expectResponse(2, false, "pconn: reply payload, bytes: 101 is over the limit of 100")
-	p.write(request(3, 0, ""))
-	p.expectResponse(3, true, strings.Repeat("\x00", 100))
-}
-
 func TestHandlerSeesTheRequest(t *testing.T) {
 	var got pconn.Request
 	o := serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
@@ -311,170 +155,6 @@ func TestHandlerSeesTheRequest(t *testing.T) {
 	require.EqualValues(t, 4, got.Type)
 	require.EqualValues(t, 6, got.Flags)
 	require.Zero(t, got.Channel)
-}
-
-func TestHandlersLimit(t *testing.T) {
-	g := newGate(t)
-	var now, most atomic.Int32
-	o := serve(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
-		if n := now.Add(1); n > most.Load() {
-			most.Store(n)
-		}
-		defer now.Add(-1)
-		return g.serve(ctx, req)
-	})
-	o.MaxHandlers = 3
-	p := raw(t, o)
-	for tag := range uint64(10) {
-		p.write(request(tag+2, tag, ""))
-	}
-	for range 3 {
-		receiveFrom(t, g.entered)
-	}
-	eventually(t, "the rest is queued", func() bool {
-		return count(p.conn, pconn.StateQueued) == 7 && count(p.conn, pconn.StateAtWork) == 3
-	})
-	require.EqualValues(t, 3, now.Load())
-	g.release()
-	for range 10 {
-		require.EqualValues(t, 1, p.read().Flags)
-	}
-	require.EqualValues(t, 3, most.Load())
-	require.Empty(t, p.conn.InFlight())
-}
-
-// count returns how many requests are in flight in a state.
-func count(c *pconn.Conn, s pconn.InFlightState) int {
-	n := 0
-	for _, f := range c.InFlight() {
-		if f.State == s {
-			n++
-		}
-	}
-	return n
-}
-
-// TestHandlersThatWaitGiveTheirPlaceAway has as many handlers waiting as there may be at work, in each
-// way to wait, and one more that must be served before they can go on.
-func TestHandlersThatWaitGiveTheirPlaceAway(t *testing.T) {
-	const limit = 4
-	for name, wait := range map[string]func(ctx context.Context, c *pconn.Conn) error{
-		"Do": func(ctx context.Context, c *pconn.Conn) error {
-			_, err := c.Do(ctx, pconn.Request{})
-			return err
-		},
-		"DoInto": func(ctx context.Context, c *pconn.Conn) error {
-			_, err := c.DoInto(ctx, make([]byte, 10), pconn.Request{})
-			return err
-		},
-		"derived context": func(ctx context.Context, c *pconn.Conn) error {
-			ctx, cancel := context.WithTimeout(ctx, patience)
-			defer cancel()
-			_, err := c.Do(ctx, pconn.Request{})
-			return err
-		},
-		"Submit and Wait": func(ctx context.Context, c *pconn.Conn) error {
-			r, err := c.Submit(ctx, pconn.Request{})
-			if err != nil {
-				return err
-			}
-			_, err = r.Wait(ctx)
-			return err
-		},
-		"Submit and Value": func(ctx context.Context, c *pconn.Conn) error {
-			r, err := c.Submit(ctx, pconn.Request{})
-			if err != nil {
-				return err
-			}
-			_, err = r.Value(ctx)
-			return err
-		},
-		"Channel": func(ctx context.Context, c *pconn.Conn) error {
-			ch, err := c.Channel(3, nil)
-			if err != nil {
-				return err
-			}
-			_, err = ch.Do(ctx, pconn.Request{})
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			released := make(chan struct{})
-			var once sync.Once
-			release := func() { once.Do(func() { close(released) }) }
-			defer release()
-			back := pconn.HandlerFunc(func(context.Context, *pconn.Request) (pconn.Reply, error) { <-released; return pconn.None(), nil })
-			client := &pconn.Options{Handler: back, Channels: map[uint64]pconn.Handler{3: back}}
-			server := serve(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
-				if req.Type == 1 {
-					return pconn.Text("served"), nil
-				}
-				return pconn.None(), wait(ctx, req.Conn)
-			})
-			server.MaxHandlers = limit
-			a, b := pair(t, client, server)
-			var waiting []<-chan outcome
-			for range limit {
-				waiting = append(waiting, do(soon(t), a, pconn.Request{}))
-			}
-			eventually(t, "all wait", func() bool { return count(b, pconn.StateCalling) == limit })
-			resp, err := a.Do(soon(t), pconn.Request{Type: 1})
-			require.NoError(t, err)
-			require.Equal(t, "served", string(resp.Payload))
-			release()
-			for _, w := range waiting {
-				require.NoError(t, receiveFrom(t, w).err)
-			}
-		})
-	}
-}
-
-// TestPlacesAreCountedRight lets handlers wait in many goroutines of theirs, some of which outlive them,
-// and checks that the limit is the same afterwards.
-func TestPlacesAreCountedRight(t *testing.T) {
-	const limit = 2
-	back := newGate(t)
-	var left sync.WaitGroup
-	g := newGate(t)
-	server := serve(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
-		switch req.Type {
-		case 0:
-			for range 3 {
-				left.Go(func() { req.Conn.Do(ctx, pconn.Request{Type: 5}) })
-			}
-			if req.Flags == 1 { // leave while they wait
-				for range 3 {
-					<-back.entered
-				}
-			}
-			return pconn.None(), nil
-		default:
-			return g.serve(ctx, req)
-		}
-	})
-	server.MaxHandlers = limit
-	a, b := pair(t, serve(back.serve), server)
-	for i := range 20 {
-		_, err := a.Do(soon(t), pconn.Request{Flags: uint64(i % 2)})
-		require.NoError(t, err)
-	}
-	back.release()
-	within(t, left.Wait)
-	var results []<-chan outcome
-	for range 5 {
-		results = append(results, do(soon(t), a, pconn.Request{Type: 1}))
-	}
-	eventually(t, "as many as may be are at work", func() bool {
-		return count(b, pconn.StateAtWork) == limit && count(b, pconn.StateQueued) == 5-limit
-	})
-	for range limit {
-		receiveFrom(t, g.entered)
-	}
-	require.Empty(t, g.entered, "no more than the limit")
-	g.release()
-	for _, r := range results {
-		require.NoError(t, receiveFrom(t, r).err)
-	}
 }
 
 func TestGoroutineLeftBehindMayNotUseTheContext(t *testing.T) {

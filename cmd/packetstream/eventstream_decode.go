@@ -25,7 +25,8 @@ func newEventstreamDecodeCommand() *cobra.Command {
 line for each:
 
   offset, length   where the message stands in the input, in bytes
-  headers          name, type and value in wire order; 64-bit values are decimal strings, byte_buf is base64
+  headers          name, type and value in wire order; 64-bit values are decimal strings, byte_buf is base64, and
+                   what is not UTF-8 in names and strings is shown as U+FFFD
   payload          the payload
   encoding         of the payload: "utf-8", or "base64" if it is not text
   error            instead of these, for a message with a bad header

@@ -131,11 +131,11 @@ func TestServerMendedBitFlips(t *testing.T) {
 }
 
 func TestClientTruncation(t *testing.T) {
-	checkTruncation(t, session(t, "chat_small", "s2c"), clientEndsIn("connect"))
+	checkTruncation(t, session(t, "ping", "s2c"), clientEndsIn("connect"))
 }
 
 func TestClientBitFlips(t *testing.T) {
-	checkBitFlips(t, session(t, "chat_small", "s2c"), clientEndsIn("connect"))
+	checkBitFlips(t, session(t, "ping", "s2c"), clientEndsIn("connect"))
 }
 
 func TestClientMendedBitFlips(t *testing.T) {

@@ -14,7 +14,8 @@ type Handler interface {
 	// With nil a message that terminates the stream is sent, unless either end has sent one. An error that is an
 	// *ApplicationError is sent as one and terminates the stream; ErrRefuseStream ends the connection with an
 	// INTERNAL_ERROR; for any other the client gets an application error that says no more than
-	// "InternalFailure", and Server.Logger the rest. If the stream is over already nothing is sent.
+	// "InternalFailure", and Server.Logger the rest. If the stream is over already nothing is sent. While the send
+	// queue is full, what is sent waits, and the stream counts as open.
 	//
 	// ctx ends when ServeStream returns, when the connection does, and when the client terminates the
 	// stream by a message without content, which is how clients drop a subscription; its cause says

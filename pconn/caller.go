@@ -24,6 +24,7 @@ func (c *Conn) mark() mark { return mark{c, c} }
 // Functions that call user code, as a stack names them. They are not inlined.
 var (
 	frameInvoke    = []byte("/pconn.(*Conn).invoke(")
+	frameStream    = []byte("/pconn.(*Conn).invokeStream(")
 	frameReport    = []byte("/pconn.(*Conn).callErrorHook(")
 	frameNotify    = []byte("/pconn.(*Conn).callNotification(")
 	frameRunMarked = []byte("/pconn.(*Conn).runMarked(")
@@ -52,7 +53,7 @@ func callerOn(stack, self []byte) caller {
 		case bytes.Contains(line, markStart) && !bytes.Contains(line, self):
 		case bytes.Contains(line, frameNotify):
 			return callerNeeded
-		case bytes.Contains(line, frameInvoke), bytes.Contains(line, frameReport):
+		case bytes.Contains(line, frameInvoke), bytes.Contains(line, frameStream), bytes.Contains(line, frameReport):
 			found = callerHandler
 		}
 	}

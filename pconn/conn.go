@@ -86,6 +86,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	c.startOffset = in.Offset()
 	channels := maps.Clone(o.Channels)
 	c.channels.Store(&channels)
+	c.st.streams.handler, c.st.streams.budget.max = o.StreamHandler, o.Streams.Memory
 	c.st.incoming.seed = rand.Uint64() | 1
 	c.st.sender.pending, c.st.sender.control = new(batch), new(batch)
 	c.st.returned.L = &c.mu

@@ -17,7 +17,13 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(relayVariable) != "" {
+		relay()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // echo answers with the request's own flags and payload.
 func echo(_ context.Context, req *pconn.Request) (pconn.Reply, error) {

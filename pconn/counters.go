@@ -24,12 +24,17 @@ type Counters struct {
 	TooLarge      atomic.Uint64 // packets skipped because of their size
 	FramesIn      atomic.Uint64 // frames received on the reserved channel, HELLO not counted
 
+	StreamsOut     atomic.Uint64 // streams opened
+	StreamsIn      atomic.Uint64 // streams that the peer opened
+	StreamsRefused atomic.Uint64 // of those, the ones that were refused at once
+
 	// Drops, by kind.
 	LateResponses   atomic.Uint64 // responses to requests given up, or answered before
 	Unsolicited     atomic.Uint64 // responses to nothing that was ever asked
 	RepeatedTags    atomic.Uint64 // requests that repeat the tag of one at work
 	DroppedRequests atomic.Uint64 // requests that came when no answer could be sent any more
 	UnknownFrames   atomic.Uint64 // frames of kinds that this end does not know
+	LateFrames      atomic.Uint64 // frames that crossed the end of their stream
 	DroppedTicks    atomic.Uint64 // ticks not taken in time
 	DroppedLogs     atomic.Uint64 // log records and trace lines not taken in time
 }

@@ -34,6 +34,21 @@
 // one. A handler that waits in a call on its own connection gives its place away meanwhile, which is
 // why it has to call with the context it was given.
 //
+// # Streams
+//
+// A [Stream] is a net.Conn: bytes both ways beside the requests, any number of streams at a time, none of which
+// holds up another or a request. [Conn.OpenStream] opens one by a name, [Conn.DialContext] does it for
+// what wants a dialer, such as http.Transport; at the other end a [StreamHandler] takes it, or a
+// [Listener], which http.Serve and the like want:
+//
+//	listener, err := conn.Listen("")
+//	go http.Serve(listener, nil)
+//
+//	client := http.Client{Transport: &http.Transport{DialContext: conn.DialContext}}
+//
+// [Stream.Messages] keeps the boundaries of messages. Streams are an extension of the protocol: with a peer
+// that has none they fail with [ErrNoExtensions].
+//
 // # The way of a request
 //
 // To read how it works, follow a request from state.go, which has everything in flight. Do (call.go)
@@ -49,6 +64,12 @@
 // calls; nonblocking.go, a shorter way for handlers that never wait; and limits.go, every bound. A connection
 // begins in conn.go and junk.go, where its first packet is looked at, and ends in end.go, as state.go's phases
 // have it; caller.go finds out for Close whether a handler calls it.
+//
+// Streams are read in this order: stream.go is what their users see, streams.go what a connection knows of
+// them, streamstate.go and window.go the two tables of what may be done, streamrecv.go what the receiver does
+// with their frames, streambuffer.go where their bytes wait, streamsend.go and turns.go how frames are
+// made when they are about to leave. streamopen.go, streamserve.go and listener.go are their beginning, messages.go
+// is what is built on them.
 //
 // # Bounds
 //

@@ -165,8 +165,12 @@ func (c *Conn) failCalls(err error) {
 	}
 	sent := s.sender.given
 	s.callers.wakeFirst()
+	streams := c.failStreams(err)
 	c.drain()
 	c.mu.Unlock()
+	for _, stream := range streams {
+		stream.cancel(err)
+	}
 	for _, call := range calls {
 		call.err, call.unsent = err, call.tag > sent
 		call.complete()

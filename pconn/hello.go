@@ -24,6 +24,10 @@ func (c *Conn) ourHello() []byte {
 		MaxRequests:     maxOutstanding,
 		MaxRequestBytes: maxOutstandingBytes,
 		MaxHeaders:      maxHeaders,
+		Features:        frame.FeatureStreams,
+		MaxStreams:      uint64(c.opts.Streams.MaxOpen),
+		MaxBacklog:      uint64(c.opts.Streams.MaxBacklog),
+		StreamCredit:    uint64(c.opts.Streams.Window),
 	}
 	return h.Append(nil)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// InFlight is one request that is not finished.
+// InFlight is one request or stream that is not finished.
 type InFlight struct {
 	Out     bool // ours, rather than the peer's
 	Channel uint64
@@ -37,10 +37,12 @@ const (
 	StateAtWork
 	// StateCalling is a request of the peer whose handler waits in a call on this connection.
 	StateCalling
+	// StateStream is a stream, whose number is in Tag and of which Channel, Type and Age say nothing.
+	StateStream
 )
 
 func (s InFlightState) String() string {
-	return [...]string{"sent", "notified", "queued", "at work", "calling"}[s]
+	return [...]string{"sent", "notified", "queued", "at work", "calling", "stream"}[s]
 }
 
 // InFlight lists what is outstanding, both ways, in no order. It does not wait; with thousands of requests it
@@ -58,7 +60,17 @@ func (c *Conn) InFlight() []InFlight {
 		list = append(list, f)
 	})
 	c.st.incoming.all(func(in *incoming) { list = append(list, in.inFlight(now)) })
+	for _, s := range c.st.streams.ours {
+		list = append(list, s.inFlight())
+	}
+	for _, s := range c.st.streams.theirs {
+		list = append(list, s.inFlight())
+	}
 	return list
+}
+
+func (s *Stream) inFlight() InFlight {
+	return InFlight{Out: s.ours, Channel: reservedChannel, Tag: s.id, State: StateStream}
 }
 
 func (in *incoming) inFlight(now instant) InFlight {
@@ -72,7 +84,7 @@ func (in *incoming) inFlight(now instant) InFlight {
 	return f
 }
 
-// handlersAtWork lists the requests whose handlers have begun.
+// handlersAtWork lists the requests and streams whose handlers have begun.
 func (c *Conn) handlersAtWork() []InFlight {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,5 +95,8 @@ func (c *Conn) handlersAtWork() []InFlight {
 			list = append(list, in.inFlight(now))
 		}
 	})
+	for s := range c.st.streams.serving {
+		list = append(list, s.inFlight())
+	}
 	return list
 }

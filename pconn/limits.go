@@ -93,4 +93,44 @@ const (
 	// textDelay is how long an incomplete first packet that reads as text may stay incomplete
 	// before it is logged.
 	textDelay = time.Second
+
+	// streamPiece is the most bytes of a stream, or of a large payload, that one packet carries, so
+	// that others' packets need not wait for more than that.
+	streamPiece = 32 << 10
+
+	// turnShare is how many bytes of streams and large payloads leave in one write, at most one
+	// piece more: what has come meanwhile goes in between.
+	turnShare = 64 << 10
+
+	// sendBuffer is how many bytes of a stream's small writes wait to be sent before a Write waits
+	// for room.
+	sendBuffer = 64 << 10
+
+	// gatherStream is the size of a Write to a stream from which it is sent from where it is. The
+	// writer waits until it has left.
+	gatherStream = 8 << 10
+
+	// maxStreamName is how many bytes a stream's name may have.
+	maxStreamName = 1 << 10
+
+	// DefaultMaxStreams is how many streams the peer may have open at a time.
+	DefaultMaxStreams = 1024
+
+	// DefaultStreamBacklog is how many of those may wait to be accepted: a burst, as with sockets.
+	DefaultStreamBacklog = 256
+
+	// DefaultStreamWindow is how many bytes a stream's sender may be ahead of its reader at first: what
+	// keeps a pipe of the usual size busy.
+	DefaultStreamWindow = 256 << 10
+
+	// DefaultMaxStreamWindow is how many it may be in the end, where that makes the stream faster: what
+	// is on its way at 1 Gbit/s and 100 ms.
+	DefaultMaxStreamWindow = 16 << 20
+
+	// DefaultStreamMemory is how many bytes all windows may have together beyond what the streams that
+	// the peer may open begin with.
+	DefaultStreamMemory = 64 << 20
+
+	// leastWindow is what a stream of our own begins with where memory is short.
+	leastWindow = 16 << 10
 )

@@ -21,6 +21,13 @@ type Options struct {
 	// others.
 	Channels map[uint64]Handler
 
+	// StreamHandler takes the streams that the peer opens. Without one, those that no Listener takes are
+	// refused.
+	StreamHandler StreamHandler
+
+	// Streams are the limits of streams.
+	Streams StreamLimits
+
 	// Context is the parent of every handler's context, by default context.Background(). Its end
 	// does not end the connection.
 	Context context.Context
@@ -125,6 +132,10 @@ func (o *Options) withDefaults() (Options, error) {
 		if err := checkChannel(n); err != nil {
 			return v, err
 		}
+	}
+	var err error
+	if v.Streams, err = v.Streams.withDefaults(); err != nil {
+		return v, err
 	}
 	setDefault(&v.MaxPayload, DefaultMaxPayload)
 	setDefault(&v.MaxHandlers, DefaultMaxHandlers)

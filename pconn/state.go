@@ -47,7 +47,8 @@ type state struct {
 	refused        int      // requests past the bounds since the last that was accepted
 	gotEOF         bool     // the peer sent EOF, rather than ending its stream
 
-	sender sender
+	streams streams
+	sender  sender
 
 	shutdown bool // Shutdown was called
 	buffers  bufferList

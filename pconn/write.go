@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
+	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/tick"
 )
 
@@ -18,13 +19,18 @@ import (
 // Everything in it is guarded by Conn.mu.
 type sender struct {
 	pending *batch // being filled
-	control *batch // rejections, which leave first
+	control *batch // rejections and the like, which leave first
 	current *batch // being written, by whoever set writing
 	spare   *batch // empty, or nil
 
 	// given is the highest tag of ours that there was when a write of requests last began: of a call with a higher
 	// one surely nothing has left.
 	given uint64
+
+	due   dueList // streams that have control to send
+	turns turns   // those who send in pieces
+
+	lastControl bool // the last batch was of control
 
 	writing    bool // somebody is in a write cycle
 	hold       bool // what is appended now may wait for flushHeld
@@ -41,9 +47,22 @@ type sender struct {
 type batch struct {
 	bufio.Batch
 	packets int
-	answers int      // responses among them
-	size    int      // bytes, when its writing began
-	buffers [][]byte // that they refer to, for bufferList to have back when they have left
+	answers int             // responses among them
+	size    int             // bytes, when its writing began
+	buffers [][]byte        // that they refer to, for bufferList to have back when they have left
+	streams []*Stream       // whose writers' memory they refer to
+	headers []packet.Header // of frames that those who look on do not know of yet
+}
+
+// note counts a frame that was appended while the batch is made.
+func (b *batch) note(c *Conn, h *packet.Header) {
+	b.packets++
+	c.st.sender.queued++
+	c.counters.PacketsOut.Add(1)
+	c.counters.BytesOut.Add(uint64(h.Len()) + uint64(h.Size))
+	if c.watch != nil {
+		b.headers = append(b.headers, *h)
+	}
 }
 
 // unwritten returns how many responses are on their way out.
@@ -56,7 +75,7 @@ func (s *sender) unwritten() int {
 }
 
 func (s *sender) hasPending() bool {
-	return s.pending.Len() > 0 || s.control.Len() > 0
+	return s.pending.Len() > 0 || s.control.Len() > 0 || !s.due.empty() || !s.turns.empty()
 }
 
 // flushHeld writes what inline handlers answered. It is called before receiving may wait, and by the
@@ -131,7 +150,9 @@ func (c *Conn) writeCycle(rounds int) {
 			c.mu.Unlock()
 			return
 		}
+		b := c.st.sender.current
 		c.mu.Unlock()
+		c.showFrames(b)
 
 		err := c.out.Write((*sendSource)(c), wait)
 		if errors.Is(err, bufio.ErrWouldBlock) {
@@ -161,28 +182,45 @@ func (c *Conn) enlarge() {
 	}
 }
 
-// nextBatch makes the next batch current, or ends the write cycle. Conn.mu is held.
+// nextBatch makes the next batch current, or ends the write cycle. Control leaves first, but not twice in
+// a row while others wait; then what is pending, and behind it pieces of streams, whose turn so comes with every
+// write. EOF is behind all of them. Conn.mu is held.
 func (c *Conn) nextBatch() bool {
 	s := &c.st.sender
-	next := &s.pending
-	if s.control.Len() > 0 {
-		next = &s.control
+	c.addDue(s.control)
+	next, pieces := &s.pending, true
+	if s.control.Len() > 0 && !(s.lastControl && s.pending.Len() > 0) {
+		next, pieces = &s.control, s.pending.Len() == 0
+	} else if s.eof && !s.turns.empty() {
+		next = &s.control // what is pending has EOF at its end
 	}
-	if (*next).Len() == 0 {
+	if (*next).Len() == 0 && s.turns.empty() {
 		s.writing = false
 		return false
 	}
+	s.lastControl = next == &s.control
 	s.current, *next, s.spare = *next, s.spare, nil
 	s.given = c.st.calls.last
-	s.current.size = s.current.Len()
 	if *next == nil {
 		*next = new(batch)
 	}
+	if pieces {
+		c.addTurns(s.current)
+	}
+	s.current.size = s.current.Len()
 	c.counters.Flushes.Add(1)
 	if s.current.packets > 1 {
 		c.counters.Batches.Add(1)
 	}
 	return true
+}
+
+// showFrames tells those who look on of the frames that were made with the batch.
+func (c *Conn) showFrames(b *batch) {
+	for i := range b.headers {
+		c.watch.sent(&b.headers[i], b.headers[i].Len()+int(b.headers[i].Size))
+	}
+	b.headers = b.headers[:0]
 }
 
 // written is called when the current batch is gone, or writing has failed.
@@ -202,6 +240,11 @@ func (c *Conn) written(err error) {
 		b.buffers[i] = nil
 	}
 	b.buffers = b.buffers[:0]
+	for i, stream := range b.streams {
+		stream.partsLeft()
+		b.streams[i] = nil
+	}
+	b.streams = b.streams[:0]
 	eofGone := s.eof && !s.hasPending()
 	c.st.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
@@ -221,6 +264,8 @@ func (c *Conn) writeFailed(err error) {
 	s.helloLost = c.ext.offered && s.queued == 1
 	lost := s.helloLost
 	s.pending, s.control, s.current = new(batch), new(batch), nil
+	s.due, s.turns = dueList{}, turns{}
+	c.failWrites(err)
 	c.st.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
 	c.mu.Unlock()

@@ -1,0 +1,49 @@
+package pconn
+
+import "fmt"
+
+// StreamLimits bound a connection's streams. The zero value of each is its documented default.
+type StreamLimits struct {
+	// MaxOpen is how many streams the peer may have open at a time, by default DefaultMaxStreams. The
+	// peer is told, and waits; one that goes on regardless loses the connection. It is also how many
+	// handlers of streams are at work at a time.
+	MaxOpen int
+
+	// MaxBacklog is how many streams of the peer may wait to be accepted, or for a handler's place, by
+	// default DefaultStreamBacklog. More are refused.
+	MaxBacklog int
+
+	// Window is how many bytes a stream's sender may be ahead of its reader at first, by default
+	// DefaultStreamWindow. It grows up to MaxWindow, by default DefaultMaxStreamWindow, while the sender
+	// has to wait although the reader takes what comes, as far as Memory allows.
+	Window, MaxWindow int64
+
+	// Memory is how many bytes the windows of all streams may have together beyond those that the peer's
+	// streams begin with, by default DefaultStreamMemory. Windows that have grown shrink when most of it
+	// is in use.
+	Memory int64
+}
+
+// withDefaults returns a copy in which every limit has its value.
+func (l StreamLimits) withDefaults() (StreamLimits, error) {
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxOpen", int64(l.MaxOpen)}, {"MaxBacklog", int64(l.MaxBacklog)}, {"Window", l.Window},
+		{"MaxWindow", l.MaxWindow}, {"Memory", l.Memory},
+	} {
+		if f.value < 0 || f.value > maxCredit {
+			return l, fmt.Errorf("pconn: Options.Streams.%s %d is not within 0 and %d", f.name, f.value, int64(maxCredit))
+		}
+	}
+	setDefault(&l.MaxOpen, DefaultMaxStreams)
+	setDefault(&l.MaxBacklog, DefaultStreamBacklog)
+	setDefault(&l.Window, DefaultStreamWindow)
+	setDefault(&l.MaxWindow, max(DefaultMaxStreamWindow, l.Window))
+	setDefault(&l.Memory, DefaultStreamMemory)
+	if l.MaxWindow < l.Window {
+		return l, fmt.Errorf("pconn: Options.Streams.MaxWindow %d is less than Window, %d", l.MaxWindow, l.Window)
+	}
+	return l, nil
+}

@@ -1,0 +1,158 @@
+package pconn
+
+import (
+	"github.com/packetstream/packetstream/packet/frame"
+)
+
+// streams is a connection's streams. Guarded by Conn.mu.
+type streams struct {
+	ours, theirs         map[uint64]*Stream // those that are not over, by number
+	lastOurs, lastTheirs uint64             // the last numbers used
+	budget               budget
+	openers              line // wait for room to open a stream
+
+	handler   StreamHandler
+	listeners map[string]*Listener
+	backlog   streamQueue          // streams that wait for a handler's place
+	waiting   int                  // streams that wait to be accepted, in all queues
+	serving   map[*Stream]struct{} // those whose handlers are at work
+}
+
+func (t *streams) open() int { return len(t.ours) + len(t.theirs) }
+
+func (t *streams) side(ours bool) *map[uint64]*Stream {
+	if ours {
+		return &t.ours
+	}
+	return &t.theirs
+}
+
+// add makes a stream that is open both ways, in its place. Conn.mu is held.
+func (c *Conn) add(ours bool, id uint64, o *frame.Open, window recvWindow, credit uint64) *Stream {
+	s := &Stream{conn: c, id: id, ours: ours, name: o.Name, metadata: o.Metadata}
+	s.turn.stream = s
+	s.in.window = window
+	s.out.window.credit = int64(min(credit, maxCredit))
+	side := c.st.streams.side(ours)
+	if *side == nil {
+		*side = make(map[uint64]*Stream)
+	}
+	(*side)[id] = s
+	return s
+}
+
+// retire forgets a stream that is over: what still comes of it has crossed. Conn.mu is held.
+func (c *Conn) retire(s *Stream) {
+	side := *c.st.streams.side(s.ours)
+	if !s.state.over() || side[s.id] != s {
+		return
+	}
+	delete(side, s.id)
+	c.forget(s)
+	c.step()
+}
+
+// forget gives back what a stream took. Conn.mu is held.
+func (c *Conn) forget(s *Stream) {
+	t := &c.st.streams
+	t.budget.used -= s.in.window.shared
+	t.openers.wakeFirst()
+}
+
+// streamTaken counts n bytes that the reader took, and allows the peer more if it is time for that. Conn.mu is
+// held.
+func (c *Conn) streamTaken(s *Stream, n int) {
+	grant := s.in.window.take(int64(n), &c.st.streams.budget, c.opts.Streams.MaxWindow)
+	if grant > 0 && s.state.in == inOpen {
+		s.due.credit += grant
+		s.queueDue()
+	}
+}
+
+// endOut ends what we send, behind what is queued. Conn.mu is held.
+func (s *Stream) endOut() {
+	if s.state.out == outOpen {
+		s.state.out = outEnding
+		s.queueTurn()
+	}
+}
+
+// stopIn drops what comes, and tells the peer. Conn.mu is held.
+func (s *Stream) stopIn(why frame.Reset) {
+	s.in.buf.drop()
+	if s.state.in == inOpen {
+		s.state.in = inStopped
+		s.due.stop = &why
+		s.queueDue()
+	}
+}
+
+// abort ends both directions at once with err, and tells the peer unless it knows. Conn.mu is held.
+func (s *Stream) abort(why frame.Reset, err error) {
+	if s.state.over() || s.state.in == inAbandoned {
+		return
+	}
+	s.due.reset = &why
+	s.due.credit, s.due.stop = 0, nil
+	s.queueDue()
+	s.end(err)
+	if s.state.in != inEnded {
+		s.state.in = inAbandoned
+	}
+	s.conn.retire(s)
+}
+
+// end drops what is queued either way and lets Read and Write fail with err. What is sent is ended by what
+// the caller has to say. Conn.mu is held.
+func (s *Stream) end(err error) {
+	s.state.out = outEnded
+	s.out.buf = nil
+	s.in.buf.drop()
+	s.fail(err, err)
+	if s.acceptedBy != nil {
+		s.acceptedBy.remove(s)
+	}
+}
+
+// fail gives Read and Write their errors, if they have none yet, and wakes them. Conn.mu is held.
+func (s *Stream) fail(in, out error) {
+	if s.in.err == nil {
+		s.in.err = in
+	}
+	if s.out.err == nil {
+		s.out.err = out
+	}
+	poke(s.in.wake)
+	poke(s.out.wake)
+}
+
+// failStreams tells all streams of the end of the connection, and forgets them: what was received may still
+// be read, and what was written and allowed is still sent. It returns those whose contexts end with it. Conn.mu is held.
+func (c *Conn) failStreams(err error) (ended []*Stream) {
+	t := &c.st.streams
+	for _, side := range []*map[uint64]*Stream{&t.ours, &t.theirs} {
+		for _, s := range *side {
+			s.fail(err, err)
+			c.forget(s)
+			if s.cancel != nil {
+				ended = append(ended, s)
+			}
+		}
+		*side = nil
+	}
+	for _, l := range t.listeners {
+		l.poke()
+	}
+	return ended
+}
+
+// failWrites tells all streams that nothing can be sent any more. Conn.mu is held.
+func (c *Conn) failWrites(err error) {
+	t := &c.st.streams
+	for _, side := range []map[uint64]*Stream{t.ours, t.theirs} {
+		for _, s := range side {
+			s.fail(nil, err)
+		}
+	}
+	t.openers.wakeFirst()
+}

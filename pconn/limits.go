@@ -102,6 +102,9 @@ const (
 	// piece more: what has come meanwhile goes in between.
 	turnShare = 64 << 10
 
+	// maxOvertake is how many writes of control may go before requests, answers and streams that wait.
+	maxOvertake = 8
+
 	// sendBuffer is how many bytes of a stream's small writes wait to be sent before a Write waits
 	// for room.
 	sendBuffer = 64 << 10

@@ -30,7 +30,7 @@ type sender struct {
 	due   dueList // streams that have control to send
 	turns turns   // those who send in pieces
 
-	lastControl bool // the last batch was of control
+	overtook int // batches of control, one after another, that left before what was pending
 
 	writing    bool // somebody is in a write cycle
 	hold       bool // what is appended now may wait for flushHeld
@@ -182,14 +182,14 @@ func (c *Conn) enlarge() {
 	}
 }
 
-// nextBatch makes the next batch current, or ends the write cycle. Control leaves first, but not twice in
-// a row while others wait; then what is pending, and behind it pieces of streams, whose turn so comes with every
-// write. EOF is behind all of them. Conn.mu is held.
+// nextBatch makes the next batch current, or ends the write cycle. Control leaves first, a few times in a row
+// at most while others wait; then what is pending, and behind it pieces of streams, whose turn so comes with
+// every write. EOF is behind all of them. Conn.mu is held.
 func (c *Conn) nextBatch() bool {
 	s := &c.st.sender
 	c.addDue(s.control)
 	next, pieces := &s.pending, true
-	if s.control.Len() > 0 && !(s.lastControl && s.pending.Len() > 0) {
+	if s.control.Len() > 0 && (s.overtook < maxOvertake || s.pending.Len() == 0) {
 		next, pieces = &s.control, s.pending.Len() == 0
 	} else if s.eof && !s.turns.empty() {
 		next = &s.control // what is pending has EOF at its end
@@ -198,7 +198,10 @@ func (c *Conn) nextBatch() bool {
 		s.writing = false
 		return false
 	}
-	s.lastControl = next == &s.control
+	s.overtook++
+	if next == &s.pending || s.pending.Len() == 0 {
+		s.overtook = 0
+	}
 	s.current, *next, s.spare = *next, s.spare, nil
 	s.given = c.st.calls.last
 	if *next == nil {

@@ -1,0 +1,135 @@
+package pool
+
+import (
+	"context"
+	"errors"
+
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// Do makes a request of one of the children and waits for its response, as pconn.Conn.Do does. While no child is
+// there it waits for one. Beside the errors of Do there are ErrClosed, an *UnavailableError, and an *endpoint.ExitError
+// for a call that was written to a child that then ended.
+func (p *Pool) Do(ctx context.Context, req pconn.Request) (pconn.Response, error) {
+	return p.do(ctx, &req, p.opts.Repeats)
+}
+
+// do is Do with so many repeats left.
+func (p *Pool) do(ctx context.Context, req *pconn.Request, repeats int) (pconn.Response, error) {
+	for {
+		w, err := p.pick(ctx)
+		if err != nil {
+			return pconn.Response{}, err
+		}
+		resp, sent, err := w.Attempt(ctx, *req)
+		p.done(w, err)
+		if !w.again(req, sent, err, &repeats) {
+			return resp, err
+		}
+	}
+}
+
+// again says whether a request that failed is to be made of another child.
+func (w *worker) again(req *pconn.Request, sent bool, err error, repeats *int) bool {
+	if err == nil {
+		return false
+	}
+	end := w.Err()
+	switch {
+	case !sent:
+		return errors.Is(err, pconn.ErrDraining) || end != nil && errors.Is(err, end)
+	case end == nil || !errors.Is(err, end) || !req.Idempotent || *repeats <= 0:
+		return false
+	}
+	*repeats--
+	return true
+}
+
+// Submit makes a request of one of the children and returns at once, with the Result that its response will arrive in,
+// as pconn.Conn.Submit does. ctx bounds the wait for a child that takes it. The Result's errors are those of Do.
+func (p *Pool) Submit(ctx context.Context, req pconn.Request) (*pconn.Result, error) {
+	if err := p.begin(); err != nil {
+		return nil, err
+	}
+	req.Payload = append([]byte(nil), req.Payload...) // it may have to be sent again
+	w, inner, err := p.submit(ctx, &req)
+	if err != nil {
+		p.running.Done()
+		return nil, err
+	}
+	outer, complete := pconn.NewResult(req.Decode)
+	go func() {
+		defer p.running.Done() // Close waits for it
+		complete(p.follow(context.WithoutCancel(ctx), &req, w, inner, outer))
+	}()
+	return outer, nil
+}
+
+// submit submits the request to a child that takes it.
+func (p *Pool) submit(ctx context.Context, req *pconn.Request) (*worker, *pconn.Result, error) {
+	for {
+		w, err := p.pick(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := w.Submit(ctx, *req)
+		if err == nil {
+			return w, r, nil
+		}
+		p.done(w, err)
+		none := 0
+		if !w.again(req, false, err, &none) {
+			return nil, nil, err
+		}
+	}
+}
+
+// follow waits for the outcome of a request that was submitted, and makes it of another child where that is called
+// for. It gives up when outer is cancelled.
+func (p *Pool) follow(ctx context.Context, req *pconn.Request, w *worker, inner, outer *pconn.Result) (pconn.Response, error) {
+	select {
+	case <-inner.Done():
+	case <-outer.Done():
+		inner.Cancel()
+		<-inner.Done()
+	}
+	resp, err := inner.Wait(context.Background())
+	p.done(w, err)
+	repeats := p.opts.Repeats
+	if !w.again(req, inner.Sent(), err, &repeats) {
+		return resp, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	repeated := make(chan struct{})
+	defer func() { <-repeated }()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		defer close(repeated)
+		select {
+		case <-outer.Done():
+			cancel()
+		case <-stop:
+		}
+	}()
+	return p.do(ctx, req, repeats)
+}
+
+// Repeatable returns the Pool as a caller that sets Request.Idempotent in every request, for what takes no Request,
+// such as pconn.Call.
+func (p *Pool) Repeatable() pconn.Caller { return repeatable{p} }
+
+type repeatable struct{ p *Pool }
+
+func (r repeatable) Do(ctx context.Context, req pconn.Request) (pconn.Response, error) {
+	req.Idempotent = true
+	return r.p.Do(ctx, req)
+}
+
+func (r repeatable) Submit(ctx context.Context, req pconn.Request) (*pconn.Result, error) {
+	req.Idempotent = true
+	return r.p.Submit(ctx, req)
+}
+
+func (r repeatable) Codec() pconn.Codec { return r.p.Codec() }

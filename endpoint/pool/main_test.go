@@ -1,0 +1,186 @@
+//go:build linux
+
+package pool_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/endpoint/pool"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// modeVariable makes the test binary be a child instead.
+const modeVariable = "POOL_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if mode := os.Getenv(modeVariable); mode != "" {
+		child(mode)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// What a child answers.
+const (
+	typeEcho  = 0
+	typePID   = 1
+	typeExit  = 2 // exits with the flags as its status, without an answer
+	typeSleep = 3 // answers with its process after so many milliseconds as the flags say
+	typeFile  = 4 // exits, without an answer, if it can remove the file that the payload names
+)
+
+// child serves, or exits while a file named by the mode is there.
+func child(mode string) {
+	if _, err := os.Stat(mode); err == nil {
+		fmt.Fprintln(os.Stderr, "out of order")
+		os.Exit(9)
+	}
+	pid := func() pconn.Reply { return pconn.Text(strconv.Itoa(os.Getpid())) }
+	mux := pconn.NewMux()
+	mux.HandleFunc(typeEcho, func(_ context.Context, req *pconn.Request) (pconn.Reply, error) { return pconn.Bytes(req.Payload), nil })
+	mux.HandleFunc(typePID, func(context.Context, *pconn.Request) (pconn.Reply, error) { return pid(), nil })
+	mux.HandleFunc(typeExit, func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		fmt.Fprint(os.Stderr, "told to")
+		os.Exit(int(req.Flags))
+		return pconn.None(), nil
+	})
+	mux.HandleFunc(typeSleep, func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+		timer := time.NewTimer(time.Duration(req.Flags) * time.Millisecond)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return pid(), nil
+		case <-ctx.Done():
+			return pconn.None(), ctx.Err()
+		}
+	})
+	mux.HandleFunc(typeFile, func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		if os.Remove(string(req.Payload)) == nil {
+			os.Exit(1)
+		}
+		return pid(), nil
+	})
+	if err := endpoint.ServeStdio(context.Background(), &pconn.Options{Handler: mux}); err != nil {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// command returns the command of children that exit at once while the file is there.
+func command(file string) func() *exec.Cmd {
+	return func() *exec.Cmd {
+		self, err := os.Executable()
+		if err != nil {
+			panic(err)
+		}
+		cmd := exec.Command(self)
+		// With the race detector a process would sleep for a second before it exits.
+		cmd.Env = append(os.Environ(), modeVariable+"="+file, "GORACE=atexit_sleep_ms=0")
+		cmd.Stderr = io.Discard
+		return cmd
+	}
+}
+
+// start starts a pool that is closed when the test ends, after which nothing is left of it.
+func start(t testing.TB, opts pool.Options) *pool.Pool {
+	t.Helper()
+	return startFile(t, filepath.Join(t.TempDir(), "out of order"), opts)
+}
+
+func startFile(t testing.TB, file string, opts pool.Options) *pool.Pool {
+	t.Helper()
+	before := descriptors(t)
+	if opts.Start.Stop == (endpoint.Stop{}) {
+		opts.Start.Stop = endpoint.Stop{EOF: time.Second, Term: 300 * time.Millisecond, Kill: 300 * time.Millisecond}
+	}
+	if opts.MinDelay == 0 {
+		opts.MinDelay, opts.MaxDelay = time.Millisecond, 20*time.Millisecond
+	}
+	p, err := pool.Start(t.Context(), command(file), &opts)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = p.Close() // how the children ended is each test's
+		require.Empty(t, childrenOf(t), "children are left")
+		require.LessOrEqual(t, len(descriptors(t)), len(before), "descriptors are left: %v, before %v", descriptors(t), before)
+	})
+	return p
+}
+
+func childrenOf(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/task/*/children")
+	require.NoError(t, err)
+	var pids []string
+	for _, file := range files {
+		if b, err := os.ReadFile(file); err == nil {
+			pids = append(pids, strings.Fields(string(b))...)
+		}
+	}
+	return pids
+}
+
+// descriptors are this process's open ones and what they are, those of the runtime aside.
+func descriptors(t testing.TB) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	var open []string
+	for _, e := range entries {
+		to, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err == nil && !strings.HasPrefix(to, "anon_inode:[event") && !strings.HasPrefix(to, "/proc/") {
+			open = append(open, e.Name()+" "+to)
+		}
+	}
+	return open
+}
+
+// pidOf asks for the process that answers.
+func pidOf(t testing.TB, p *pool.Pool) int {
+	t.Helper()
+	resp, err := p.Do(soon(t), pconn.Request{Type: typePID, Idempotent: true})
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(string(resp.Payload))
+	require.NoError(t, err)
+	return pid
+}
+
+func soon(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// exitOf returns the end of a child that an error tells of.
+func exitOf(t testing.TB, err error) *endpoint.ExitError {
+	t.Helper()
+	var exit *endpoint.ExitError
+	require.True(t, errors.As(err, &exit), "%v", err)
+	return exit
+}
+
+// stopProcess stops a process as Ctrl-Z does, and waits until it is.
+func stopProcess(t testing.TB, pid int) {
+	t.Helper()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err == nil && bytes.Contains(b, []byte(") T "))
+	}, 10*time.Second, time.Millisecond)
+}

@@ -8,8 +8,8 @@ import (
 // turn is whose turn it is to receive on a server's connection. It is a goroutine's that does nothing else,
 // except that it runs the handler of a stream that it just opened by itself: that spares a call two goroutine
 // switches. While it does, nobody receives, so the handler's stream gives the turn away before it waits, and a
-// timer takes it from a handler that takes its time: within maxInlineLook + inlinePatience. A handler that waits for its own next message keeps the turn
-// and receives until that has come. Guarded by the connection's mu.
+// timer takes it from a handler that takes its time: within maxInlineLook + inlinePatience. A handler that waits for
+// its own next message keeps the turn and receives until that has come. Guarded by the connection's mu.
 type turn struct {
 	inline   *ServerStream // the stream that has the turn, if one has
 	reading  bool          // it receives, in Recv

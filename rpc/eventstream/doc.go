@@ -1,7 +1,7 @@
 // Package eventstream speaks the event-stream message format and the event-stream RPC protocol, as client
 // and as server, with the peers that use the AWS Common Runtime (CRT) for it: its Python, Java, C++ and Node
 // bindings, and with them Greengrass's IPC. It runs over any io.ReadWriteCloser: TCP, TLS, Unix sockets, a
-// subprocess's pipes.
+// subprocess's pipes, a stream of a packet connection.
 //
 // # Messages
 //

@@ -3,6 +3,7 @@ package bufio
 import (
 	"io"
 	"iter"
+	"sync/atomic"
 )
 
 // Input is the reading end of a byte stream, buffered. One goroutine at a time reads from it; Interrupt, Resume
@@ -26,6 +27,7 @@ type Input struct {
 	size   int    // of the next buffer
 	pooled bool   // buf is from the pool, and may be written to
 	filled bool   // the last read into the buffer filled it
+	reads  atomic.Uint64
 }
 
 // NewInput returns an Input that reads from r, which stays its owner's: Close does not close it.
@@ -65,6 +67,10 @@ func (in *Input) Mode() string { return in.org.mode() }
 
 // Offset returns how many bytes have been taken so far.
 func (in *Input) Offset() int64 { return in.off }
+
+// Reads returns how often bytes have come. Unlike the other methods it may be called at any time, for who looks
+// whether anything still comes.
+func (in *Input) Reads() uint64 { return in.reads.Load() }
 
 // Buffered returns how many bytes can be taken without reading.
 func (in *Input) Buffered() int { return in.w - in.r }
@@ -266,6 +272,7 @@ func (in *Input) readOrigin(wait bool) (int, error) {
 			err = in.keep(peerError(err))
 		}
 		if n > 0 {
+			in.reads.Add(1)
 			return n, nil
 		}
 		if err != nil {

@@ -47,7 +47,7 @@ func (c *Conn) newCall(req *Request) *call {
 	if free == nil {
 		free = &call{done: make(chan struct{}, 1), pool: &c.freeCalls}
 	}
-	free.channel, free.typ, free.size = req.Channel, req.Type, int64(len(req.Payload))
+	free.channel, free.typ, free.size = req.Channel, req.Type, req.size()
 	return free
 }
 
@@ -109,7 +109,7 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (resp Response,
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
-	if err := c.needExtensions(ctx); err != nil {
+	if err := c.needExtensions(ctx, req); err != nil {
 		return Response{}, false, err
 	}
 	call := c.newCall(req)
@@ -136,7 +136,7 @@ func (c *Conn) await(ctx context.Context, call *call) bool {
 		select {
 		case <-call.done:
 		case <-gone:
-			if c.takeBack(call) {
+			if c.takeBack(call, context.Cause(ctx)) {
 				c.logText()
 				return false
 			}
@@ -149,19 +149,27 @@ func (c *Conn) await(ctx context.Context, call *call) bool {
 	return true
 }
 
-// takeBack takes a call out of the table whose caller has gone away.
-func (c *Conn) takeBack(call *call) bool {
+// takeBack takes a call out of the table whose caller has gone away, and tells the peer why, if the peer
+// can be told and may know of the request.
+func (c *Conn) takeBack(call *call, cause error) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if !c.st.removeCall(call) {
+		c.mu.Unlock()
 		return false
 	}
 	c.counters.Cancelled.Add(1)
-	c.releaseRef(call)
+	c.ext.partials.take(partialKey{call.tag, true})
+	unlinked := c.releaseRef(call)
 	for call.lent {
 		c.waitReturned()
 	}
+	var q queued
+	if c.ext.on.Load() && !unlinked {
+		q = c.appendCancel(call, cause)
+	}
 	c.step()
+	c.mu.Unlock()
+	c.flush(&q)
 	return true
 }
 
@@ -179,11 +187,11 @@ func (c *Conn) Submit(ctx context.Context, req Request) (*Result, error) {
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
-	if err := c.needExtensions(ctx); err != nil {
+	if err := c.needExtensions(ctx, &req); err != nil {
 		return nil, err
 	}
 	r := &Result{conn: c, decode: req.Decode, done: make(chan struct{})}
-	r.call = call{channel: req.Channel, typ: req.Type, size: int64(len(req.Payload)), result: r}
+	r.call = call{channel: req.Channel, typ: req.Type, size: req.size(), result: r}
 	if err := c.send(ctx, &r.call, &req, in != nil); err != nil {
 		return nil, err
 	}
@@ -205,7 +213,7 @@ func (c *Conn) Notify(ctx context.Context, req Request) error {
 	if in != nil {
 		defer c.rejoinPlace(in)
 	}
-	if err := c.needExtensions(ctx); err != nil {
+	if err := c.needExtensions(ctx, &req); err != nil {
 		return err
 	}
 	call := c.newCall(&req)
@@ -226,6 +234,8 @@ func (c *Conn) checkRequest(ctx context.Context, req *Request) error {
 		return ErrType
 	case req.Channel == reservedChannel:
 		return ErrReservedChannel
+	case c.ext.on.Load() && uint64(len(req.Payload)) > c.ext.peer.MaxPayload:
+		return tooLarge("request", int64(len(req.Payload)), int64(c.ext.peer.MaxPayload))
 	case int64(len(req.Payload)) > c.opts.MaxPayload:
 		return tooLarge("request", int64(len(req.Payload)), c.opts.MaxPayload)
 	}

@@ -40,6 +40,18 @@ func (t *callTable) skip() uint64 {
 	return t.last
 }
 
+// at returns the call outstanding with this tag on any channel, or nil.
+func (t *callTable) at(tag uint64) *call {
+	if t.n == 0 {
+		return nil
+	}
+	c := t.slots[tag&uint64(len(t.slots)-1)]
+	if c == nil || c.tag != tag {
+		return nil
+	}
+	return c
+}
+
 // find returns the call outstanding with this tag on this channel, or nil.
 func (t *callTable) find(channel, tag uint64) *call {
 	if t.n == 0 {

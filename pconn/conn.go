@@ -94,7 +94,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	c.ext.settled = make(chan struct{})
 	c.receiving = true
 	in.Resume()
-	if o.Extensions == ExtensionsOffered || o.Extensions == ExtensionsRequired {
+	if o.Extensions != ExtensionsOff && (o.Extensions != ExtensionsLazy || o.Keepalive > 0) {
 		c.offer()
 	}
 	c.start()

@@ -22,6 +22,10 @@ type Counters struct {
 	HandlerErrors atomic.Uint64 // handlers that returned an error or panicked
 	Cancelled     atomic.Uint64 // requests given up by their callers
 	TooLarge      atomic.Uint64 // packets skipped because of their size
+	CancelsOut    atomic.Uint64 // cancellations that the peer was told
+	CancelsIn     atomic.Uint64 // cancellations of the peer
+	PingsOut      atomic.Uint64 // pings sent, those of Options.Keepalive included
+	PingsIn       atomic.Uint64 // pings of the peer, all answered
 	FramesIn      atomic.Uint64 // frames received on the reserved channel, HELLO not counted
 
 	StreamsOut     atomic.Uint64 // streams opened
@@ -33,6 +37,9 @@ type Counters struct {
 	Unsolicited     atomic.Uint64 // responses to nothing that was ever asked
 	RepeatedTags    atomic.Uint64 // requests that repeat the tag of one at work
 	DroppedRequests atomic.Uint64 // requests that came when no answer could be sent any more
+	LatePieces      atomic.Uint64 // pieces of responses to requests given up
+	LostHeaders     atomic.Uint64 // HEADERS that the packet which they were about did not follow
+	StrayCancels    atomic.Uint64 // cancellations of requests that were not at work
 	UnknownFrames   atomic.Uint64 // frames of kinds that this end does not know
 	LateFrames      atomic.Uint64 // frames that crossed the end of their stream
 	DroppedTicks    atomic.Uint64 // ticks not taken in time

@@ -122,7 +122,7 @@ func (c *Conn) answerGoodbye() {
 // endError finds out what ended the connection, since an interrupted read has more than one reason.
 func (c *Conn) endError(err error) error {
 	c.mu.Lock()
-	sendErr, gotEOF, text := c.st.sender.err, c.st.gotEOF, c.st.text
+	sendErr, gotEOF, text, failure := c.st.sender.err, c.st.gotEOF, c.st.text, c.st.failure
 	if c.st.sender.helloLost && err == ErrPeerClosed {
 		sendErr = nil // HELLO was not asked for
 	}
@@ -134,6 +134,9 @@ func (c *Conn) endError(err error) error {
 			err = ErrClosed
 		}
 	default:
+	}
+	if errors.Is(err, bufio.ErrInterrupted) && failure != nil {
+		err = failure
 	}
 	if errors.Is(err, bufio.ErrInterrupted) || err == ErrPeerClosed && !gotEOF {
 		if sendErr != nil {
@@ -158,6 +161,9 @@ func (c *Conn) failCalls(err error) {
 	c.mu.Lock()
 	s := &c.st
 	s.recvEnded, s.endErr = true, err
+	c.failPings(err)
+	c.ext.partials = partials{}
+	c.stopKeepalive()
 	c.settle(err)
 	s.calls.all(func(call *call) { calls = append(calls, call) })
 	for _, call := range calls {

@@ -1,8 +1,11 @@
 package pconn
 
 import (
+	"context"
 	"errors"
 	"fmt"
+
+	"github.com/packetstream/packetstream/packet/frame"
 )
 
 // Errors that end a connection, or come because it has ended. The end of a connection is one value
@@ -54,15 +57,50 @@ type RemoteError struct {
 	Type    uint64 // of the request
 	Flags   uint64 // of the response
 	Payload []byte // of the response, the peer's text as a rule
+
+	// What only a peer tells that has the extensions.
+	Code    uint64   // the application's, by NewError
+	Details Metadata // of the application, by NewError
+	Reason  Reason   // why it is not the handler's error, if that is known
 }
+
+// Text returns the payload as text.
+func (e *RemoteError) Text() string { return string(e.Payload) }
+
+// Reason says of a RemoteError why it is not the handler who said so.
+type Reason uint64
+
+const (
+	// ReasonNone is that of the handler, and of all errors of peers without extensions.
+	ReasonNone Reason = Reason(frame.ReasonNone)
+	// ReasonRefused says that no handler has seen the request and none will.
+	ReasonRefused Reason = Reason(frame.ReasonRefused)
+	// ReasonGoingAway says the same, since the peer takes no new requests: see GoAway.
+	ReasonGoingAway Reason = Reason(frame.ReasonGoingAway)
+	// ReasonDeadline says that the handler ended with the deadline that came with the request.
+	ReasonDeadline Reason = Reason(frame.ReasonDeadline)
+)
 
 func (e *RemoteError) Error() string {
-	return fmt.Sprintf("pconn: request type %d rejected: %s", e.Type, quoteText(e.Payload))
+	code := ""
+	if e.Code != 0 {
+		code = fmt.Sprintf(" with code %d", e.Code)
+	}
+	return fmt.Sprintf("pconn: request type %d rejected%s: %s", e.Type, code, quoteText(e.Payload))
 }
 
-// Is makes a rejection for its channel match ErrUnknownChannel.
+// Is makes a rejection for its channel match ErrUnknownChannel, one for its reason ErrGoingAway or
+// context.DeadlineExceeded.
 func (e *RemoteError) Is(target error) bool {
-	return target == ErrUnknownChannel && isUnknownChannel(e.Channel, e.Payload)
+	switch target {
+	case ErrUnknownChannel:
+		return isUnknownChannel(e.Channel, e.Payload)
+	case ErrGoingAway:
+		return e.Reason == ReasonGoingAway
+	case context.DeadlineExceeded:
+		return e.Reason == ReasonDeadline
+	}
+	return false
 }
 
 // LimitError says that something exceeds a limit. On a call it concerns that call alone; as the end
@@ -123,7 +161,11 @@ func (e *StayError) Error() string {
 }
 
 // handlerError is what Errorf makes: its text may be shown to the peer.
-type handlerError struct{ err error }
+type handlerError struct {
+	err     error
+	code    uint64
+	details Metadata
+}
 
 func (e *handlerError) Error() string { return e.err.Error() }
 func (e *handlerError) Unwrap() error { return e.err }
@@ -132,7 +174,14 @@ func (e *handlerError) Unwrap() error { return e.err }
 // is "not ok" and carries the text, at most 1 KiB of it. Any other error that a handler returns is
 // told to the peer as "exception during handler" and nothing else.
 func Errorf(format string, args ...any) error {
-	return &handlerError{fmt.Errorf(format, args...)}
+	return &handlerError{err: fmt.Errorf(format, args...)}
+}
+
+// NewError makes an error that a handler wants the peer to see, as Errorf does, with a code and details of the
+// application's, which peers that have the extensions get in a *RemoteError. As the cause of a caller's
+// context it tells a handler its code, in a *CancelError.
+func NewError(code uint64, text string, details ...Field) error {
+	return &handlerError{err: errors.New(text), code: code, details: details}
 }
 
 // PanicError is what a panic in a handler is reported as, to Options.OnHandlerError and the logger.

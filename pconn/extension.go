@@ -62,12 +62,18 @@ type extension struct {
 
 	settled chan struct{} // closed when it is known whether the peer has extensions, or never will be
 
-	answered bool // the peer's HELLO has come; the receiver's
+	answered bool   // the peer's HELLO has come; the receiver's
+	extra    *extra // what a HEADERS has said of the next packet; the receiver's
+
+	pieces bool // a PIECE has come; the receiver's
 
 	// Guarded by Conn.mu.
-	err     error  // why not, once settled
-	offered bool   // our HELLO is queued
-	tag     uint64 // of our HELLO, until it is answered
+	err       error  // why not, once settled
+	offered   bool   // our HELLO is queued
+	tag       uint64 // of our HELLO, until it is answered
+	pings     map[uint64]*ping
+	keepalive keepalive
+	partials  partials
 }
 
 // frame takes one frame of the peer, in order. Its error ends the connection.
@@ -81,6 +87,16 @@ func (c *Conn) frame(h *packet.Header) error {
 	}
 	c.counters.FramesIn.Add(1)
 	switch kind {
+	case frame.KindPing:
+		return c.pinged(h)
+	case frame.KindGoAway:
+		return c.goneAway(h)
+	case frame.KindCancel:
+		return c.cancelled(h)
+	case frame.KindHeaders:
+		return c.headers(h)
+	case frame.KindPiece:
+		return c.piece(h)
 	case frame.KindOpen, frame.KindData, frame.KindEnd, frame.KindStop, frame.KindReset, frame.KindCredit:
 		return c.streamFrame(h)
 	}
@@ -99,10 +115,7 @@ func (c *Conn) frameResponse(h *packet.Header) error {
 	if ours {
 		return c.helloAnswered(h)
 	}
-	c.mu.Lock()
-	c.countUnclaimed(h)
-	c.mu.Unlock()
-	return c.skipPayload(h)
+	return c.pingAnswered(h)
 }
 
 func (c *Conn) rejectFrame(h *packet.Header, text string) error {
@@ -167,11 +180,14 @@ func (c *Conn) awaitExtensions(ctx context.Context) error {
 }
 
 // needExtensions waits for the extensions where a request cannot do without.
-func (c *Conn) needExtensions(ctx context.Context) error {
-	if c.opts.Extensions != ExtensionsRequired {
+func (c *Conn) needExtensions(ctx context.Context, req *Request) error {
+	if len(req.Metadata) == 0 && c.opts.Extensions != ExtensionsRequired {
 		return nil
 	}
-	return c.awaitExtensions(ctx)
+	if err := c.awaitExtensions(ctx); err != nil {
+		return err
+	}
+	return c.checkMetadata("request", req.Metadata.size())
 }
 
 // settle makes known whether the peer has extensions: err says why not. Only the first time counts.

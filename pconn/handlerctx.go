@@ -13,13 +13,36 @@ type handlerContext incoming
 type madeContext struct {
 	context.Context
 	cancel context.CancelCauseFunc
+	stop   context.CancelFunc // of the deadline's timer, or nil
 }
 
 // incomingKey is the key by which a context says which handler it belongs to.
 type incomingKey struct{}
 
-// Deadline is the parent's.
-func (h *handlerContext) Deadline() (time.Time, bool) { return h.conn.base.Deadline() }
+// told is what a caller said beside its request, and a handler beside its answer.
+type told struct {
+	deadline time.Time // the caller's, or zero
+	reply    *Metadata
+}
+
+// Deadline is the caller's or that of Options.Context, whichever comes first.
+func (h *handlerContext) Deadline() (time.Time, bool) {
+	deadline, ok := h.conn.base.Deadline()
+	if callers, told := h.callersDeadline(); told && (!ok || callers.Before(deadline)) {
+		return callers, true
+	}
+	return deadline, ok
+}
+
+// callersDeadline returns the deadline that came with the request, if one did.
+func (h *handlerContext) callersDeadline() (time.Time, bool) {
+	h.ctxMu.Lock()
+	defer h.ctxMu.Unlock()
+	if h.told == nil {
+		return time.Time{}, false
+	}
+	return h.told.deadline, !h.told.deadline.IsZero()
+}
 
 func (h *handlerContext) Done() <-chan struct{} { return h.context().Done() }
 
@@ -32,7 +55,11 @@ func (h *handlerContext) Err() error {
 	case h.ended:
 		return context.Canceled
 	}
-	return h.conn.base.Err()
+	err := h.conn.base.Err()
+	if err == nil && h.told != nil && !h.told.deadline.IsZero() && time.Until(h.told.deadline) <= 0 {
+		err = context.DeadlineExceeded
+	}
+	return err
 }
 
 func (h *handlerContext) Value(key any) any {
@@ -55,10 +82,22 @@ func (h *handlerContext) make() {
 	if h.made != nil {
 		return
 	}
-	ctx, cancel := context.WithCancelCause(h.conn.base)
-	h.made = &madeContext{ctx, cancel}
+	h.made = new(madeContext)
+	parent := h.conn.base
+	if h.told != nil && !h.told.deadline.IsZero() {
+		parent, h.made.stop = context.WithDeadlineCause(parent, h.told.deadline, &CancelError{Deadline: true})
+	}
+	h.made.Context, h.made.cancel = context.WithCancelCause(parent)
 	if h.ended {
-		cancel(context.Canceled)
+		h.made.end(context.Canceled)
+	}
+}
+
+// end ends the context, and the timer of its deadline after it.
+func (m *madeContext) end(cause error) {
+	m.cancel(cause)
+	if m.stop != nil {
+		m.stop()
 	}
 }
 
@@ -72,8 +111,32 @@ func (h *handlerContext) end(cause error) {
 	made := h.made
 	h.ctxMu.Unlock()
 	if made != nil {
-		made.cancel(cause)
+		made.end(cause)
 	}
+}
+
+// setReply sets the metadata of the answer, unless the handler has returned.
+func (h *handlerContext) setReply(md Metadata) bool {
+	h.ctxMu.Lock()
+	defer h.ctxMu.Unlock()
+	if h.ended {
+		return false
+	}
+	if h.told == nil {
+		h.told = new(told)
+	}
+	h.told.reply = &md
+	return true
+}
+
+// reply returns the metadata that setReply has set. The handler has returned.
+func (h *handlerContext) reply() *Metadata {
+	h.ctxMu.Lock()
+	defer h.ctxMu.Unlock()
+	if h.told == nil {
+		return nil
+	}
+	return h.told.reply
 }
 
 // handlerOf returns the request of this connection whose handler ctx belongs to, or nil.

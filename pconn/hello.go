@@ -24,7 +24,7 @@ func (c *Conn) ourHello() []byte {
 		MaxRequests:     maxOutstanding,
 		MaxRequestBytes: maxOutstandingBytes,
 		MaxHeaders:      maxHeaders,
-		Features:        frame.FeatureStreams,
+		Features:        frame.FeatureStreams | frame.FeaturePieces,
 		MaxStreams:      uint64(c.opts.Streams.MaxOpen),
 		MaxBacklog:      uint64(c.opts.Streams.MaxBacklog),
 		StreamCredit:    uint64(c.opts.Streams.Window),
@@ -69,6 +69,7 @@ func (c *Conn) hello(h *packet.Header) error {
 	r := responseHeader(h.Channel, h.Tag, true, 0, len(payload))
 	c.mu.Lock()
 	q, err := c.control(&r, payload)
+	c.st.sender.helloFirst = true
 	c.extend(peer)
 	c.mu.Unlock()
 	c.flush(&q)
@@ -150,5 +151,6 @@ func (c *Conn) extend(peer frame.Hello) {
 	s.maxCalls = int(min(uint64(s.maxCalls), peer.MaxRequests))
 	s.maxCallBytes = int64(min(uint64(s.maxCallBytes), peer.MaxRequestBytes))
 	c.ext.on.Store(true)
+	c.startKeepalive()
 	c.settle(nil)
 }

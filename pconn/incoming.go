@@ -15,18 +15,21 @@ type incoming struct {
 	begun   instant
 	run     uint64 // the inliner's state during the inline run, 0 if there was none
 
-	ctxMu sync.Mutex   // guards made and ended
+	ctxMu sync.Mutex   // guards made, ended and told
 	made  *madeContext // the context behind that of the handler, once somebody needs one
 	ended bool         // the handler is done
+	told  *told        // what was said beside the request and the answer, or nil
 
 	marked bool // its handler is marked NonBlocking, and it is the receiver's scratch
 
 	// Guarded by Conn.mu.
-	state    incomingState
-	repeated bool
-	waits    int32     // calls on this connection in which the handler waits now
-	chain    *incoming // next in the same slot of the table
-	queued   *incoming // next in the run queue
+	state     incomingState
+	repeated  bool
+	abandoned bool      // the caller gave up: there is no answer
+	waits     int32     // calls on this connection in which the handler waits now
+	chain     *incoming // next in the same slot of the table
+	queued    *incoming // next in the run queue
+	before    *incoming // the one before it there
 }
 
 type incomingState uint8
@@ -116,19 +119,29 @@ func (q *runQueue) push(in *incoming) {
 	if q.tail == nil {
 		q.head = in
 	} else {
-		q.tail.queued = in
+		q.tail.queued, in.before = in, q.tail
 	}
 	q.tail = in
 }
 
+func (q *runQueue) remove(in *incoming) {
+	if in.before == nil {
+		q.head = in.queued
+	} else {
+		in.before.queued = in.queued
+	}
+	if in.queued == nil {
+		q.tail = in.before
+	} else {
+		in.queued.before = in.before
+	}
+	in.queued, in.before = nil, nil
+}
+
 func (q *runQueue) pop() *incoming {
 	in := q.head
-	if in == nil {
-		return nil
-	}
-	q.head, in.queued = in.queued, nil
-	if q.head == nil {
-		q.tail = nil
+	if in != nil {
+		q.remove(in)
 	}
 	return in
 }

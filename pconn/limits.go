@@ -65,6 +65,16 @@ const (
 	// they are on the wire and as frame.PairsSize counts them.
 	maxHeaders = 64 << 10
 
+	// maxCause is how many bytes of a cause's text CANCEL and GOAWAY carry, and maxLongCauses how many
+	// bytes of control may wait before CANCELs go without.
+	maxCause      = 128
+	maxLongCauses = 64 << 10
+
+	// maxPartials is how many payloads may be under way in pieces in each direction, with
+	// maxOutstandingBytes together. firstPartial is the memory taken for one at least.
+	maxPartials  = 64
+	firstPartial = 256 << 10
+
 	// maxCookie is how many bytes Options.Cookie may have.
 	maxCookie = 32 << 10
 

@@ -28,11 +28,12 @@ func (c *Conn) releasePayload(call *call) {
 }
 
 // releaseRef takes a payload out that was not begun, and copies the rest of one that was. It waits for
-// no more than the one system call that the payload may be in, which does not block. Conn.mu is held.
-func (c *Conn) releaseRef(call *call) {
+// no more than the one system call that the payload may be in, which does not block. It reports whether nothing
+// of the request has left or will. Conn.mu is held.
+func (c *Conn) releaseRef(call *call) (unlinked bool) {
 	b, ref := call.ref.batch, call.ref.ref
 	if b == nil {
-		return
+		return false
 	}
 	call.ref = sendRef{}
 	for b.State(ref) == bufio.RefLent {
@@ -41,17 +42,18 @@ func (c *Conn) releaseRef(call *call) {
 	before := b.Len()
 	if !b.Unlink(ref) {
 		b.Detach(ref)
-		return
+		return false
 	}
 	b.packets--
 	c.counters.Withdrawn.Add(1)
 	c.counters.WithdrawnBytes.Add(uint64(before - b.Len()))
+	return true
 }
 
 // readInto reads a response's payload straight into its caller's buffer, if it fits there, and
 // completes the call. The buffer is lent only for reads that cannot block, so that the caller can
 // have it back at any time; what comes after it went away is discarded.
-func (c *Conn) readInto(h *packet.Header) (done bool, err error) {
+func (c *Conn) readInto(h *packet.Header, more *extra) (done bool, err error) {
 	for off := int64(0); off < h.Size; {
 		call := c.lendBuffer(h)
 		if call == nil && off == 0 {
@@ -76,7 +78,7 @@ func (c *Conn) readInto(h *packet.Header) (done bool, err error) {
 		}
 	}
 	if call, found := c.claim(h, true); found == claimTaken {
-		call.answered(h, call.buf[:h.Size])
+		call.answered(h, call.buf[:h.Size], more)
 	}
 	return true, nil
 }

@@ -79,7 +79,7 @@ func (c *Conn) runMarked(h *packet.Header, handler Handler, judged bool) (done b
 		req:    Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
 		marked: true,
 	}
-	v, text, err := c.admit(h, &s.in, judged)
+	v, text, err := c.admit(h, nil, &s.in, judged)
 	switch {
 	case err != nil:
 		return true, err

@@ -50,6 +50,12 @@ type Options struct {
 	// ExtensionsRequired.
 	VerifyCookie func(cookie []byte) error
 
+	// Keepalive, if set, has the peer asked for a sign of life when nothing has come from it for so long. If
+	// then nothing comes for as long again, the connection ends with ErrPeerSilent, at most three times
+	// Keepalive after the last byte. It offers the extensions at the start, and does nothing for a peer that
+	// has none.
+	Keepalive time.Duration
+
 	// Grace delays flushes, so that packets which follow within it leave in the same write. No
 	// packet waits longer than one grace. 0 sends at once what is queued; DefaultGrace is what the
 	// reference uses.
@@ -125,6 +131,8 @@ func (o *Options) withDefaults() (Options, error) {
 		return v, errors.New("pconn: Options.VerifyCookie needs ExtensionsRequired")
 	case len(v.Cookie) > maxCookie:
 		return v, fmt.Errorf("pconn: Options.Cookie of %d bytes, the limit is %d", len(v.Cookie), maxCookie)
+	case v.Keepalive < 0:
+		return v, fmt.Errorf("pconn: Options.Keepalive %v is negative", v.Keepalive)
 	case v.Grace < 0:
 		return v, fmt.Errorf("pconn: Options.Grace %v is negative", v.Grace)
 	}

@@ -82,13 +82,20 @@ func (c *Conn) response(h *packet.Header) error {
 	if h.Channel == reservedChannel {
 		return c.frameResponse(h)
 	}
+	if p, err := c.takePartial(h); p != nil || err != nil {
+		if err == nil {
+			err = c.responseInPieces(h, p)
+		}
+		return err
+	}
+	more := c.takeExtra(h.Tag, true)
 	tooBig := h.Size > c.opts.MaxPayload
 	call, found := c.claim(h, tooBig || h.Size <= int64(c.in.Buffered()))
 	switch {
 	case found == claimNone:
 		return c.skipPayload(h)
 	case found == claimLater:
-		return c.responseLater(h)
+		return c.responseLater(h, more)
 	case call.kind == callDropped:
 		call.complete()
 		return c.skipPayload(h)
@@ -99,14 +106,14 @@ func (c *Conn) response(h *packet.Header) error {
 		return c.skipPayload(h)
 	}
 	b, _ := c.in.Peek(0) // all of the payload is buffered
-	call.answered(h, call.keep(b[:h.Size]))
+	call.answered(h, call.keep(b[:h.Size]), more)
 	return c.in.Skip(h.Size)
 }
 
 // responseLater reads a payload that is still on its way while the call stays in the table, so that
 // its caller may go away meanwhile.
-func (c *Conn) responseLater(h *packet.Header) error {
-	into, err := c.readInto(h)
+func (c *Conn) responseLater(h *packet.Header, more *extra) error {
+	into, err := c.readInto(h, more)
 	if err != nil || into {
 		return err
 	}
@@ -115,7 +122,7 @@ func (c *Conn) responseLater(h *packet.Header) error {
 		return err
 	}
 	if call, found := c.claim(h, true); found == claimTaken {
-		call.answered(h, payload)
+		call.answered(h, payload, more)
 	}
 	return nil
 }
@@ -160,12 +167,26 @@ func (c *call) keep(payload []byte) []byte {
 }
 
 // answered completes the call with its response.
-func (c *call) answered(h *packet.Header, payload []byte) {
+func (c *call) answered(h *packet.Header, payload []byte, more *extra) {
 	c.resp = Response{OK: h.Flags&1 != 0, Flags: h.Flags >> 1, Payload: payload}
+	if more != nil {
+		c.resp.Metadata = more.headers.Metadata
+	}
 	if !c.resp.OK {
-		c.err = &RemoteError{Channel: c.channel, Type: c.typ, Flags: c.resp.Flags, Payload: payload}
+		c.err = c.remoteError(more)
+	} else if err := more.err("response"); err != nil {
+		c.resp, c.err = Response{}, err
 	}
 	c.complete()
+}
+
+// remoteError is the error of a response that says "not ok".
+func (c *call) remoteError(more *extra) error {
+	e := &RemoteError{Channel: c.channel, Type: c.typ, Flags: c.resp.Flags, Payload: c.resp.Payload}
+	if more != nil {
+		e.Code, e.Details, e.Reason = more.headers.Code, more.headers.Details, Reason(more.headers.Reason)
+	}
+	return e
 }
 
 // request takes one request of the peer: it is accepted, rejected or dropped. It reports whether this
@@ -185,12 +206,22 @@ func (c *Conn) request(h *packet.Header) (goOn bool, err error) {
 	if h.Channel == reservedChannel && c.opts.Extensions != ExtensionsOff {
 		return true, c.frame(h)
 	}
+	more := c.takeExtra(h.Tag, false)
+	whole, parts := h, (*partial)(nil)
+	if c.ext.pieces {
+		if parts, err = c.takePartial(h); err != nil {
+			return false, err
+		}
+		if parts != nil {
+			more, whole = parts.more, parts.whole(h)
+		}
+	}
 	handler, known := c.handlerFor(h.Channel)
 	// What is to be refused is refused before memory is taken for it, or it is waited for.
-	judged := handler == nil || h.Size > c.opts.MaxPayload || h.Size >= gatherFrom || h.Size > int64(c.in.Buffered())
-	marked := handler != nil && isMarked(handler, h.Type-1)
+	judged := handler == nil || whole.Size > c.opts.MaxPayload || whole.Size >= gatherFrom || h.Size > int64(c.in.Buffered())
+	marked := handler != nil && more == nil && parts == nil && isMarked(handler, h.Type-1)
 	if judged {
-		v, text, err := c.mayAccept(h, handler, known, marked)
+		v, text, err := c.mayAccept(whole, more, handler, known, marked)
 		switch {
 		case err != nil:
 			return false, err
@@ -204,18 +235,18 @@ func (c *Conn) request(h *packet.Header) (goOn bool, err error) {
 			return true, err
 		}
 	}
-	payload, err := c.readPayload(h)
+	payload, err := c.wholePayload(h, parts)
 	if err != nil {
 		return false, err
 	}
-	return c.accept(h, handler, payload, judged)
+	return c.accept(whole, more, handler, payload, judged)
 }
 
 // mayAccept judges a request whose payload is to be read first.
-func (c *Conn) mayAccept(h *packet.Header, handler Handler, known, marked bool) (v verdict, text string, err error) {
+func (c *Conn) mayAccept(h *packet.Header, more *extra, handler Handler, known, marked bool) (v verdict, text string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v, text, err = c.judge(h, handler, known)
+	v, text, err = c.judge(h, more, handler, known)
 	if v == verdictHere && marked && !c.roomForMarked() {
 		v = verdictBusy
 	}

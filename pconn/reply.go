@@ -10,6 +10,14 @@ type Reply struct {
 	flags   uint64
 	payload []byte
 	text    string
+	more    *Metadata
+}
+
+// WithMetadata returns the reply with metadata, which reaches a peer that has the extensions and is dropped
+// otherwise. Of two the last counts.
+func (r Reply) WithMetadata(md Metadata) Reply {
+	r.more = &md
+	return r
 }
 
 // None answers with flags 0 and no payload.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"net"
+	"time"
 )
 
 // Request is one request: as a caller makes it, and as a handler sees it.
@@ -20,6 +21,13 @@ type Request struct {
 	// Idempotent says that it does no harm to ask twice. A connection never does; what stands for several, such as
 	// package pool's, repeats the request where it cannot know whether it was received.
 	Idempotent bool
+	// Metadata goes with the request to a peer that has the extensions: else the call fails with
+	// ErrNoExtensions. A handler sees the caller's.
+	Metadata Metadata
+	// Timeout, if a caller sets it, is the time that the peer's handler is given from when the request is
+	// queued, if the peer has the extensions. Do tells the deadline of its context by itself; this is for
+	// Submit and Notify, whose contexts say nothing of the handler. Handlers look at their context.
+	Timeout time.Duration
 	// Decode, if a caller sets it, turns the ok response into the value that Result.Value
 	// returns. It runs once, on the first goroutine that waits for the Result.
 	Decode func(Response) (any, error)
@@ -35,6 +43,9 @@ func (r *Request) codec() Codec {
 	}
 	return r.Conn.Codec()
 }
+
+// size is what the request counts against bounds.
+func (r *Request) size() int64 { return int64(len(r.Payload)) + r.Metadata.size() }
 
 // Peer says who is at the other end of the connection that a handler's request came by, as far as
 // the endpoint knows. Of a request without a connection, as in a test of a handler, nothing is known.
@@ -66,12 +77,15 @@ type Response struct {
 	Flags uint64
 	// Payload is the receiver's own, to keep and to change.
 	Payload []byte
+	// Metadata is what the handler sent with its answer, or nil.
+	Metadata Metadata
 }
 
 // Handler answers the peer's requests.
 //
 // Handlers run concurrently, at most Options.MaxHandlers of them. The context ends when the
-// connection is closed or the answer can no longer be sent; its cause says why. A handler may call
+// connection is closed or the answer can no longer be sent, and, between two ends that have the
+// extensions, when the caller gives up or the caller's deadline is over (*CancelError); its cause says which. A handler may call
 // back on req.Conn with that context, to any depth: while it waits there it does not count. An error
 // made by Errorf is sent to the peer as its text; any other error, and a panic, as "exception during
 // handler".

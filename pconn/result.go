@@ -120,7 +120,7 @@ func (r *Result) Cancel() bool {
 	if r.conn == nil {
 		return r.complete(Response{}, ErrCancelled)
 	}
-	if !r.conn.takeBack(&r.call) {
+	if !r.conn.takeBack(&r.call, ErrCancelled) {
 		return false
 	}
 	r.call.err = ErrCancelled

@@ -26,7 +26,9 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 
 	c.mu.Lock()
 	if !c.st.callers.empty() || !c.st.roomForCall(call.size) {
-		if err := c.waitFor(ctx, &c.st.callers, func() bool { return c.st.roomForCall(call.size) }); err != nil {
+		if err := c.waitFor(ctx, &c.st.callers, func() bool {
+			return c.st.roomForCall(call.size) || c.st.mayCall(inHandler) != nil
+		}); err != nil {
 			c.mu.Unlock()
 			return err
 		}
@@ -38,7 +40,9 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	}
 	c.st.addCall(call)
 	h.Tag = call.tag
+	first := c.appendRequestHeaders(ctx, call, req)
 	q, ref := c.append(&h, req.Payload, gather)
+	q.and(&first)
 	call.ref = ref
 	busy := c.st.calls.n > 1
 	if c.st.roomForCall(0) {
@@ -47,6 +51,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	c.mu.Unlock()
 
 	c.counters.RequestsOut.Add(1)
+	c.sent(&first)
 	c.sent(&q)
 	if q.flush {
 		if busy {
@@ -60,26 +65,23 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 
 // respond queues the answer to a request, and returns the request whose handler is to run next in its
 // place. It waits for room while the queue is over its bound, unless the handler's goroutine receives:
-// then receiving goes elsewhere first.
-func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) *incoming {
+// then receiving goes elsewhere first. Headers are what goes before it, as it is on the wire.
+func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []byte) *incoming {
 	h := responseHeader(in.channel, in.tag, ok, flags, len(payload))
-	gather := len(payload) >= gatherFrom
 	c.mu.Lock()
 	if !in.marked && !c.st.mayRunInline() {
 		c.mu.Unlock()
 		c.takeReceiving(in.run)
 		c.mu.Lock()
 	}
-	if !in.marked && !c.st.mayRunInline() {
+	if !in.marked && !in.abandoned && !c.st.mayRunInline() {
 		// Asked again, since the queue may have emptied meanwhile: then nobody would wake the line.
 		// The wait ends with room, or when nothing can be sent any more.
 		_ = c.waitFor(context.Background(), &c.st.repliers, c.st.roomForReply)
 	}
-	c.st.sender.hold = c.opts.Grace == 0 && c.runsInline(in)
-	q, ref := c.append(&h, payload, gather)
-	c.st.sender.hold = false
-	if ref.batch != nil && in.marked {
-		c.lendScratch(ref.batch)
+	var first, q queued
+	if !in.abandoned {
+		first, q = c.appendAnswer(in, &h, payload, headers)
 	}
 	next := c.finishHandler(in)
 	if c.st.roomForReply() {
@@ -89,6 +91,7 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) *inc
 	busy := c.st.incoming.n > 0 && !c.runsInline(in)
 	c.mu.Unlock()
 
+	c.sent(&first)
 	c.sent(&q)
 	if q.flush {
 		if busy {
@@ -99,6 +102,19 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload []byte) *inc
 	return next
 }
 
+// appendAnswer queues an answer and what goes before it. Conn.mu is held.
+func (c *Conn) appendAnswer(in *incoming, h *packet.Header, payload, headers []byte) (first, q queued) {
+	c.st.sender.hold = c.opts.Grace == 0 && c.runsInline(in)
+	first = c.appendResponseHeaders(in, headers)
+	q, ref := c.append(h, payload, len(payload) >= gatherFrom)
+	c.st.sender.hold = false
+	if ref.batch != nil && in.marked {
+		c.lendScratch(ref.batch)
+	}
+	q.and(&first)
+	return first, q
+}
+
 // reject queues a "not ok" response with a text, from the receiving goroutine: it never waits. The
 // error is that of a peer which does not read its rejections.
 func (c *Conn) reject(h *packet.Header, text string) error {
@@ -107,8 +123,14 @@ func (c *Conn) reject(h *packet.Header, text string) error {
 	c.logf(levelInfo, "request rejected", "channel", h.Channel, "tag", h.Tag, "type", h.Type-1, "reason", text)
 
 	c.mu.Lock()
-	q, err := c.control(&r, []byte(text))
+	first, err := c.rejectHeaders(h, text)
+	var q queued
+	if err == nil {
+		q, err = c.control(&r, []byte(text))
+	}
+	q.and(&first)
 	c.mu.Unlock()
+	c.sent(&first)
 	c.flush(&q)
 	return err
 }

@@ -22,9 +22,15 @@ const (
 	verdictHere                  // its handler begins, and may do so on the receiving goroutine
 )
 
+// Texts of rejections that say that this end is about to go.
+const (
+	textShuttingDown = "rejecting request: connection is shutting down"
+	textGoingAway    = "rejecting request: going away"
+)
+
 // judge says whether a request may be taken up, in the reference's order of reasons. It returns verdictHere, or
 // verdictReject with a text, or verdictDrop, or the error that ends the connection. Conn.mu is held.
-func (c *Conn) judge(h *packet.Header, handler Handler, known bool) (v verdict, text string, err error) {
+func (c *Conn) judge(h *packet.Header, more *extra, handler Handler, known bool) (v verdict, text string, err error) {
 	s := &c.st
 	switch {
 	case s.sender.eof || s.sender.err != nil && !s.sender.helloLost:
@@ -37,7 +43,9 @@ func (c *Conn) judge(h *packet.Header, handler Handler, known bool) (v verdict, 
 		return verdictReject, "requests no longer allowed", nil
 	case s.phase != phaseOpen && s.calls.n == 0:
 		// While calls of ours are outstanding, requests may belong to them: they are served.
-		return verdictReject, "rejecting request: connection is shutting down", nil
+		return verdictReject, textShuttingDown, nil
+	case s.goingAway && s.calls.n == 0:
+		return verdictReject, textGoingAway, nil
 	case c.opts.VerifyCookie != nil && !c.ext.on.Load():
 		return verdictReject, "rejecting request: no HELLO before it", nil
 	case !known:
@@ -46,10 +54,13 @@ func (c *Conn) judge(h *packet.Header, handler Handler, known bool) (v verdict, 
 		c.counters.TooLarge.Add(1)
 		return verdictReject, tooLarge("request", h.Size, c.opts.MaxPayload).Error(), nil
 	}
+	if err := more.err("request"); err != nil {
+		return verdictReject, err.Error(), nil
+	}
 	if in := s.incoming.find(h.Channel, h.Tag); in != nil {
 		return verdictDrop, "", c.repeatedTag(h, in)
 	}
-	if text, err = s.checkBounds(h.Size); text != "" || err != nil {
+	if text, err = s.checkBounds(h.Size + more.bytes()); text != "" || err != nil {
 		return verdictReject, text, err
 	}
 	return verdictHere, "", nil
@@ -69,12 +80,15 @@ func (c *Conn) repeatedTag(h *packet.Header, in *incoming) error {
 
 // accept takes up a request whose payload is there, and runs its handler as soon as there is a place:
 // inline, if that may be. It reports whether this goroutine still receives.
-func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte, judged bool) (goOn bool, err error) {
+func (c *Conn) accept(h *packet.Header, more *extra, handler Handler, payload []byte, judged bool) (goOn bool, err error) {
 	in := &incoming{
 		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.readAt,
 		req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
 	}
-	v, text, err := c.admit(h, in, judged)
+	if more != nil {
+		in.hear(more)
+	}
+	v, text, err := c.admit(h, more, in, judged)
 	switch {
 	case err != nil:
 		return false, err
@@ -91,12 +105,12 @@ func (c *Conn) accept(h *packet.Header, handler Handler, payload []byte, judged 
 // admit takes a request up, unless it is refused, under the one hold of the lock that a request whose
 // payload was buffered costs before its handler runs. judged says that its header was accepted before its
 // payload was read. A request to a marked handler neither queues nor waits: it begins here or is busy.
-func (c *Conn) admit(h *packet.Header, in *incoming, judged bool) (v verdict, text string, err error) {
+func (c *Conn) admit(h *packet.Header, more *extra, in *incoming, judged bool) (v verdict, text string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &c.st
 	if !judged {
-		if v, text, err = c.judge(h, in.handler, true); v != verdictHere || err != nil {
+		if v, text, err = c.judge(h, more, in.handler, true); v != verdictHere || err != nil {
 			return v, text, err
 		}
 		if in.marked && !c.roomForMarked() {
@@ -274,12 +288,16 @@ func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
 		err = c.checkReply(&reply, payload)
 	}
 	(*handlerContext)(in).end(context.Canceled)
+	var headers []byte
 	if err == nil {
-		return c.respond(in, true, reply.flags, payload)
+		headers, err = c.replyHeaders(in, &reply)
+	}
+	if err == nil {
+		return c.respond(in, true, reply.flags, payload, headers)
 	}
 	c.counters.HandlerErrors.Add(1)
 	c.reportHandlerError(in, err)
-	return c.respond(in, false, 0, []byte(errorText(err)))
+	return c.respond(in, false, 0, []byte(errorText(err)), c.errorHeaders(in, err))
 }
 
 // checkReply finds a reply that cannot be sent.
@@ -287,8 +305,12 @@ func (c *Conn) checkReply(r *Reply, payload []byte) error {
 	if r.flags > maxReplyFlags {
 		return Errorf("reply flags %#x do not fit in 61 bits", r.flags)
 	}
-	if int64(len(payload)) > c.opts.MaxPayload {
-		return Errorf("%w", tooLarge("reply", int64(len(payload)), c.opts.MaxPayload))
+	most := c.opts.MaxPayload
+	if c.ext.on.Load() {
+		most = int64(min(uint64(most), c.ext.peer.MaxPayload))
+	}
+	if int64(len(payload)) > most {
+		return Errorf("%w", tooLarge("reply", int64(len(payload)), most))
 	}
 	return nil
 }
@@ -320,6 +342,16 @@ func asHandlers[T error](err error) (target T, ok bool) {
 	}()
 	ok = errors.As(err, &target)
 	return target, ok
+}
+
+// isHandlers is errors.Is for the error of a handler.
+func isHandlers(err, target error) (is bool) {
+	defer func() {
+		if recover() != nil {
+			is = false
+		}
+	}()
+	return errors.Is(err, target)
 }
 
 // reportHandlerError tells those who are to know what the peer is not told.

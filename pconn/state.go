@@ -39,13 +39,15 @@ type state struct {
 
 	// The peer's requests.
 	incoming       incomingTable
-	running        int      // handlers at work, those that wait in a call not counted
-	workers        int      // handlers begun and not finished
-	queue          runQueue // accepted requests that wait for a place
-	repliers       line     // handlers that wait for room to answer
-	noMoreRequests bool     // the peer sent ERQ
-	refused        int      // requests past the bounds since the last that was accepted
-	gotEOF         bool     // the peer sent EOF, rather than ending its stream
+	running        int          // handlers at work, those that wait in a call not counted
+	workers        int          // handlers begun and not finished
+	queue          runQueue     // accepted requests that wait for a place
+	repliers       line         // handlers that wait for room to answer
+	noMoreRequests bool         // the peer sent ERQ
+	refused        int          // requests past the bounds since the last that was accepted
+	gotEOF         bool         // the peer sent EOF, rather than ending its stream
+	goingAway      bool         // GoAway was called
+	goneAway       *GoAwayError // the peer's
 
 	streams streams
 	sender  sender
@@ -57,6 +59,7 @@ type state struct {
 
 	ending      bool  // the peer said EOF, and endErr is being found out: no answer can come any more
 	recvEnded   bool  // nothing more will be received
+	failure     error // why receiving was interrupted, if fail was called
 	endErr      error // what ended the connection, once recvEnded
 	closers     int   // Close calls made by handlers, which are not waited for
 	workersGone chan struct{}
@@ -81,6 +84,8 @@ func (s *state) mayCall(inHandler bool) error {
 		return s.sender.err
 	case s.phase != phaseOpen && !inHandler:
 		return ErrDraining
+	case s.goneAway != nil && !inHandler:
+		return s.goneAway
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ type sender struct {
 	err        error  // of writing: nothing is sent any more
 	queued     uint64 // packets ever appended
 	helloLost  bool   // err came with nothing but our HELLO ever sent
+	helloFirst bool   // control has our answer to HELLO, which no other frame may overtake
 }
 
 // batch is packets that leave together, and what is to be known of them.
@@ -189,7 +190,7 @@ func (c *Conn) nextBatch() bool {
 	s := &c.st.sender
 	c.addDue(s.control)
 	next, pieces := &s.pending, true
-	if s.control.Len() > 0 && (s.overtook < maxOvertake || s.pending.Len() == 0) {
+	if s.control.Len() > 0 && (s.helloFirst || s.overtook < maxOvertake || s.pending.Len() == 0) {
 		next, pieces = &s.control, s.pending.Len() == 0
 	} else if s.eof && !s.turns.empty() {
 		next = &s.control // what is pending has EOF at its end
@@ -202,8 +203,12 @@ func (c *Conn) nextBatch() bool {
 	if next == &s.pending || s.pending.Len() == 0 {
 		s.overtook = 0
 	}
+	if next == &s.pending {
+		s.given = c.st.calls.last
+	} else {
+		s.helloFirst = false
+	}
 	s.current, *next, s.spare = *next, s.spare, nil
-	s.given = c.st.calls.last
 	if *next == nil {
 		*next = new(batch)
 	}

@@ -1,0 +1,190 @@
+package pconn
+
+import (
+	"context"
+	"time"
+
+	"github.com/packetstream/packetstream/packet"
+	"github.com/packetstream/packetstream/packet/frame"
+)
+
+// extra is what a HEADERS says of the packet that follows it. It is the receiver's until that comes.
+type extra struct {
+	tag      uint64
+	response bool
+	headers  frame.Headers
+	size     int64 // of the metadata, as counted against bounds
+	tooLarge int64 // its size, if that is over the bound and nothing of it was kept
+}
+
+// headers keeps a HEADERS for the packet that follows.
+func (c *Conn) headers(h *packet.Header) error {
+	c.dropExtra()
+	e := &extra{tag: h.Tag, response: h.Flags&frame.FlagResponse != 0}
+	if h.Size > maxHeaders {
+		e.tooLarge = h.Size
+		c.ext.extra = e
+		return c.skipPayload(h)
+	}
+	payload, err := c.readPayload(h)
+	if err != nil {
+		return err
+	}
+	if e.headers, err = frame.ParseHeaders(payload); err != nil {
+		return badFrame(h, payload, err)
+	}
+	e.size = e.headers.Size()
+	if e.size > maxHeaders {
+		*e = extra{tag: e.tag, response: e.response, tooLarge: e.size}
+	}
+	c.ext.extra = e
+	return nil
+}
+
+// takeExtra returns what a HEADERS said of the packet whose header just came, or nil. What was said of
+// another packet is dropped: that has not followed.
+func (c *Conn) takeExtra(tag uint64, response bool) *extra {
+	e := c.ext.extra
+	if e == nil {
+		return nil
+	}
+	if e.tag != tag || e.response != response {
+		c.dropExtra()
+		return nil
+	}
+	c.ext.extra = nil
+	return e
+}
+
+func (c *Conn) dropExtra() {
+	if c.ext.extra != nil {
+		c.ext.extra = nil
+		c.counters.LostHeaders.Add(1)
+	}
+}
+
+// bytes is what the extra counts against the bound of unanswered requests.
+func (e *extra) bytes() int64 {
+	if e == nil {
+		return 0
+	}
+	return e.size
+}
+
+// err is the error of a packet with too much metadata, if it has.
+func (e *extra) err(what string) error {
+	if e == nil || e.tooLarge == 0 {
+		return nil
+	}
+	return &LimitError{What: what + " metadata, bytes", Value: e.tooLarge, Max: maxHeaders}
+}
+
+// checkMetadata finds metadata that is more than the peer takes. The extensions are on.
+func (c *Conn) checkMetadata(what string, size int64) error {
+	most := int64(min(c.ext.peer.MaxHeaders, maxHeaders))
+	if size > most {
+		return &LimitError{What: what + " metadata, bytes", Value: size, Max: most}
+	}
+	return nil
+}
+
+// appendRequestHeaders queues what goes before a request, if there is anything. The time left is that of
+// ctx only where somebody waits as long as ctx says. Conn.mu is held.
+func (c *Conn) appendRequestHeaders(ctx context.Context, call *call, req *Request) queued {
+	if !c.ext.on.Load() {
+		return queued{}
+	}
+	f := frame.Headers{Metadata: req.Metadata, Timeout: req.Timeout}
+	if call.result == nil && call.kind == callWaits {
+		if deadline, ok := ctx.Deadline(); ok {
+			left := max(time.Until(deadline), 1)
+			if f.Timeout == 0 || left < f.Timeout {
+				f.Timeout = left
+			}
+		}
+	}
+	if f.Empty() {
+		return queued{}
+	}
+	var buf [32]byte
+	payload := f.Append(buf[:0])
+	h := frame.Header(frame.KindHeaders, call.tag, 0, len(payload))
+	return c.appendTo(c.st.sender.pending, &h, payload)
+}
+
+// hear takes what the caller said beside the request. The handler has not begun.
+func (in *incoming) hear(e *extra) {
+	in.size += e.size
+	in.req.Metadata = e.headers.Metadata
+	if e.headers.Timeout > 0 {
+		in.told = &told{deadline: time.Now().Add(e.headers.Timeout)}
+	}
+}
+
+// replyHeaders is what goes before an ok answer, or the error of too much of it.
+func (c *Conn) replyHeaders(in *incoming, r *Reply) ([]byte, error) {
+	if !c.ext.on.Load() {
+		return nil, nil
+	}
+	md := r.more
+	if md == nil {
+		md = (*handlerContext)(in).reply()
+	}
+	if md == nil {
+		return nil, nil
+	}
+	f := frame.Headers{Metadata: *md}
+	if err := c.checkMetadata("reply", f.Size()); err != nil {
+		return nil, Errorf("%w", err)
+	}
+	return f.Append(nil), nil
+}
+
+// errorHeaders is what goes before an answer that tells of an error. Details that are too large are left
+// out.
+func (c *Conn) errorHeaders(in *incoming, err error) []byte {
+	if !c.ext.on.Load() {
+		return nil
+	}
+	var f frame.Headers
+	if told, ok := asHandlers[*handlerError](err); ok {
+		f.Code, f.Details = told.code, told.details
+	} else if deadline, ok := (*handlerContext)(in).callersDeadline(); ok && time.Until(deadline) <= 0 && isHandlers(err, context.DeadlineExceeded) {
+		f.Reason = frame.ReasonDeadline
+	}
+	if err := c.checkMetadata("error", f.Size()); err != nil {
+		c.logf(levelWarn, "details of an error are not sent", "channel", in.channel, "tag", in.tag, "error", err)
+		f.Details = nil
+	}
+	return f.Append(nil)
+}
+
+// rejectHeaders queues what tells a peer of a rejection more than its text. Conn.mu is held.
+func (c *Conn) rejectHeaders(h *packet.Header, text string) (queued, error) {
+	if !c.ext.on.Load() || h.Channel == reservedChannel {
+		return queued{}, nil
+	}
+	f := frame.Headers{Reason: frame.ReasonRefused}
+	if text == textShuttingDown || text == textGoingAway {
+		f.Reason = frame.ReasonGoingAway
+	}
+	payload := f.Append(nil)
+	r := frame.Header(frame.KindHeaders, h.Tag, frame.FlagResponse, len(payload))
+	return c.control(&r, payload)
+}
+
+// appendResponseHeaders queues what goes before an answer. Conn.mu is held.
+func (c *Conn) appendResponseHeaders(in *incoming, payload []byte) queued {
+	if len(payload) == 0 {
+		return queued{}
+	}
+	h := frame.Header(frame.KindHeaders, in.tag, frame.FlagResponse, len(payload))
+	return c.appendTo(c.st.sender.pending, &h, payload)
+}
+
+// and joins what two appends under one lock have to have done.
+func (q *queued) and(first *queued) {
+	q.grace = q.grace || first.grace
+	q.flush = q.flush || first.flush
+	first.grace, first.flush = false, false
+}

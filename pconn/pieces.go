@@ -1,0 +1,174 @@
+package pconn
+
+import (
+	"fmt"
+
+	"github.com/packetstream/packetstream/packet"
+	"github.com/packetstream/packetstream/packet/frame"
+)
+
+// partials are the payloads that are coming in pieces. Guarded by Conn.mu.
+type partials struct {
+	of    map[partialKey]*partial
+	bytes int64 // of the whole payloads, but for those that are dropped
+}
+
+// partialKey is what a piece is a part of: the peer's request, or its response to ours.
+type partialKey struct {
+	tag      uint64
+	response bool
+}
+
+// partial is a payload of which pieces have come. Only the receiver looks into it.
+type partial struct {
+	more    *extra
+	total   int64
+	got     int64
+	buf     []byte // of got bytes, nil if dropped
+	dropped bool   // it is too large: nothing is kept of it
+}
+
+// piece takes a part of a payload.
+func (c *Conn) piece(h *packet.Header) error {
+	c.ext.pieces = true
+	key := partialKey{h.Tag, h.Flags&frame.FlagResponse != 0}
+	more := c.takeExtra(h.Tag, key.response)
+	p, err := c.partialOf(key, h, more)
+	if err != nil {
+		return err
+	}
+	if p == nil || p.dropped {
+		return c.skipPayload(h)
+	}
+	return c.readPart(h, p)
+}
+
+// partialOf returns what a piece is a part of, or nil for that of a response that nobody waits for.
+func (c *Conn) partialOf(key partialKey, h *packet.Header, more *extra) (*partial, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	total := int64(h.Flags >> 1)
+	p := c.ext.partials.of[key]
+	if p == nil {
+		if key.response && !c.st.awaits(h.Tag) {
+			c.counters.LatePieces.Add(1)
+			return nil, nil
+		}
+		p = &partial{more: more, total: total, dropped: total > c.opts.MaxPayload}
+		if err := c.ext.partials.put(key, p); err != nil {
+			return nil, err
+		}
+	}
+	if h.Size == 0 || p.total != total || p.got+h.Size > total {
+		return nil, &ProtocolError{Reason: fmt.Sprintf("a piece of %d bytes behind %d of %d, of a payload of %d", h.Size, p.got, p.total, total),
+			Quote: quoteHeader(h, nil)}
+	}
+	p.got += h.Size
+	return p, nil
+}
+
+// awaits says whether somebody waits for the response with the tag, on whatever channel.
+func (s *state) awaits(tag uint64) bool {
+	call := s.calls.at(tag)
+	return call != nil && call.kind != callDropped
+}
+
+func (t *partials) put(key partialKey, p *partial) error {
+	if n := len(t.of); n >= maxPartials {
+		return &LimitError{What: "payloads in pieces", Value: int64(n) + 1, Max: maxPartials}
+	}
+	if !p.dropped {
+		if t.bytes > 0 && t.bytes+p.total > maxOutstandingBytes {
+			return &LimitError{What: "payloads in pieces, bytes", Value: t.bytes + p.total, Max: maxOutstandingBytes}
+		}
+		t.bytes += p.total
+	}
+	if t.of == nil {
+		t.of = make(map[partialKey]*partial)
+	}
+	t.of[key] = p
+	return nil
+}
+
+// take takes a partial out, or returns nil.
+func (t *partials) take(key partialKey) *partial {
+	p := t.of[key]
+	if p == nil {
+		return nil
+	}
+	delete(t.of, key)
+	if !p.dropped {
+		t.bytes -= p.total
+	}
+	return p
+}
+
+// whole is the header of the packet that h completes.
+func (p *partial) whole(h *packet.Header) *packet.Header {
+	w := *h
+	w.Size = p.total
+	return &w
+}
+
+// takePartial returns the pieces that came of the payload whose packet came now, or nil.
+func (c *Conn) takePartial(h *packet.Header) (*partial, error) {
+	if !c.ext.pieces {
+		return nil, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.ext.partials.take(partialKey{h.Tag, !h.Request})
+	if p != nil && p.got+h.Size != p.total {
+		return nil, &ProtocolError{Reason: fmt.Sprintf("a payload of %d bytes in pieces ends after %d", p.total, p.got+h.Size),
+			Quote: quoteHeader(h, nil)}
+	}
+	return p, nil
+}
+
+// readPart reads what a packet has of a payload in pieces. Memory for the payload grows as it arrives.
+func (c *Conn) readPart(h *packet.Header, p *partial) error {
+	old := len(p.buf)
+	size := old + int(h.Size)
+	if size > cap(p.buf) {
+		grown := make([]byte, old, min(p.total, max(2*int64(size), firstPartial)))
+		copy(grown, p.buf)
+		p.buf = grown
+	}
+	p.buf = p.buf[:size]
+	return c.payloadError(h, c.in.ReadFull(p.buf[old:]))
+}
+
+// wholePayload reads the payload of a request, or the rest of one that came in pieces.
+func (c *Conn) wholePayload(h *packet.Header, p *partial) ([]byte, error) {
+	if p == nil {
+		return c.readPayload(h)
+	}
+	err := c.readPart(h, p)
+	return p.buf, err
+}
+
+// responseInPieces reads the rest of a response and completes its call.
+func (c *Conn) responseInPieces(h *packet.Header, p *partial) error {
+	var err error
+	if p.dropped {
+		err = c.skipPayload(h)
+	} else {
+		err = c.readPart(h, p)
+	}
+	if err != nil {
+		return err
+	}
+	call, found := c.claim(h, true)
+	switch {
+	case found == claimNone:
+	case p.dropped:
+		c.counters.TooLarge.Add(1)
+		call.err = tooLarge("response", p.total, c.opts.MaxPayload)
+		call.complete()
+	case call.buf != nil && cap(call.buf) >= len(p.buf):
+		call.answered(h, append(call.buf[:0], p.buf...), p.more)
+	default:
+		call.answered(h, p.buf, p.more)
+	}
+	return nil
+}

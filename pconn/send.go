@@ -25,7 +25,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	gather := call.result == nil && call.kind == callWaits && len(req.Payload) >= gatherFrom && c.out.NonBlocking()
 
 	c.mu.Lock()
-	if !c.st.callers.empty() || !c.st.roomForCall(call.size) {
+	if (!c.st.callers.empty() || !c.st.roomForCall(call.size)) && c.st.mayCall(inHandler) == nil {
 		if err := c.waitFor(ctx, &c.st.callers, func() bool {
 			return c.st.roomForCall(call.size) || c.st.mayCall(inHandler) != nil
 		}); err != nil {

@@ -45,6 +45,7 @@ func (p *rawPeer) expectStream(kind frame.Kind, tag, flags uint64) packet.Packet
 func (p *rawPeer) expectNoStream() {
 	p.t.Helper()
 	p.write(request(77, 7, "anything?"))
+	p.expectStream(frame.KindHeaders, 77, frame.FlagResponse)
 	p.expectResponse(77, false, "no request handler")
 }
 

@@ -46,6 +46,15 @@ func (e Activation) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error
 	return FD{R: fd, W: fd}.Dial(ctx, opts)
 }
 
+// Open gives the bytes of a socket that is connected: see Opener.
+func (e Activation) Open(ctx context.Context) (Transport, error) {
+	fd, err := e.find()
+	if err != nil {
+		return nil, err
+	}
+	return FD{R: fd, W: fd}.Open(ctx)
+}
+
 // Listen listens at a socket that listens. The error is ErrNotActivated if there is none, ErrNotListening if it is a
 // connection.
 func (e Activation) Listen(ctx context.Context) (*Listener, error) {

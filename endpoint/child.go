@@ -41,10 +41,17 @@ func (c *Child) own() {
 		c.endConn()
 	}
 	released := c.discard()
+	c.finish(c.in, released)
+	c.exit.Err = c.Conn.Err()
+}
+
+// finish stops the process, whose input has ended, and learns how it ended. released is closed when nobody holds its
+// output, in, and its standard error.
+func (c *Child) finish(in io.Closer, released <-chan struct{}) {
 	step := climb(c.proc, c.proc.exited, released, c.stop)
 	held := !isClosed(released)
 	// Whoever else holds the pipes keeps nobody waiting.
-	_ = c.in.Close()
+	_ = in.Close()
 	c.stderr.close()
 	<-released
 	if isClosed(c.proc.exited) {
@@ -53,7 +60,7 @@ func (c *Child) own() {
 		// The system does not let go of the process. This goroutine ends when it does.
 		go c.proc.reap()
 	}
-	c.exit = c.exitError(c.Conn.Err())
+	c.exit = c.exitError(nil)
 	c.exit.Step, c.exit.Held = step, held
 }
 

@@ -58,6 +58,18 @@ func (e FD) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	return newDescriptorConn(in, out, options(opts, e.String(), peerOfFD(e.R)))
 }
 
+// Open gives the bytes of the descriptors: see Opener.
+func (e FD) Open(ctx context.Context) (Transport, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	in, out, err := openDescriptors(e.R, e.W)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: %s: %w", e, err)
+	}
+	return &descriptors{in: in, out: out}, nil
+}
+
 // Serve serves the one connection that the descriptors are: see the function Serve.
 func (e FD) Serve(ctx context.Context, opts *pconn.Options) error { return serveOne(ctx, e, opts) }
 

@@ -58,8 +58,9 @@ type Listener struct {
 }
 
 // NewListener returns a Listener that takes its connections from l, for the endpoint e, which a package of its own
-// may have. What l accepts is used as by NewConn; a *tls.Conn makes its handshake first. l is closed with
-// the Listener.
+// may have. What l accepts is used as by NewConn; a *tls.Conn makes its handshake first. l needs a method SetDeadline, or
+// AcceptContext(ctx), by which waiting for the next connection can be ended. It is closed with the
+// Listener.
 func NewListener(l net.Listener, e Endpoint) *Listener {
 	return &Listener{endpoint: e, l: l, closed: make(chan struct{})}
 }
@@ -162,7 +163,13 @@ func (l *Listener) accept(ctx context.Context) (net.Conn, error) {
 			}
 		}()
 	}
-	nc, err := l.l.Accept()
+	accept := l.l.Accept
+	if a, ok := l.l.(interface {
+		AcceptContext(ctx context.Context) (net.Conn, error)
+	}); ok {
+		accept = func() (net.Conn, error) { return a.AcceptContext(ctx) }
+	}
+	nc, err := accept()
 	switch {
 	case err == nil:
 		return nc, nil

@@ -87,7 +87,7 @@ func (s *server[C]) one(ctx context.Context, nc net.Conn) {
 		return
 	}
 	if !s.add(conn) {
-		_ = s.end(conn)
+		s.running.Go(func() { _ = s.end(conn) })
 	}
 	if err := s.wait(conn); err != nil {
 		s.log(slog.LevelInfo, "connection ended", "peer", addr, "error", err)

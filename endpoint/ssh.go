@@ -99,5 +99,13 @@ func (e SSH) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	return e.Exec().Dial(ctx, opts)
 }
 
+// Open starts ssh: see Opener and Exec.Open.
+func (e SSH) Open(ctx context.Context) (Transport, error) {
+	if err := e.check(); err != nil {
+		return nil, &SyntaxError{Endpoint: e.String(), Reason: err.Error()}
+	}
+	return e.Exec().Open(ctx)
+}
+
 // Serve starts ssh and serves the command at the other end: see the function Serve.
 func (e SSH) Serve(ctx context.Context, opts *pconn.Options) error { return serveOne(ctx, e, opts) }

@@ -49,6 +49,18 @@ func (Stdio) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	return newDescriptorConn(in, out, options(opts, "stdio:", peer))
 }
 
+// Open gives the bytes of standard input and output: see Opener. They are taken as by Dial.
+func (Stdio) Open(ctx context.Context) (Transport, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	in, out, _, err := takeStdio()
+	if err != nil {
+		return nil, err
+	}
+	return &descriptors{in: in, out: out}, nil
+}
+
 // Serve serves standard input and output: see ServeStdio.
 func (s Stdio) Serve(ctx context.Context, opts *pconn.Options) error { return serveOne(ctx, s, opts) }
 

@@ -34,6 +34,9 @@ func (e TCP) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	return NewConn(nc, e.String(), opts)
 }
 
+// Open connects: see Opener.
+func (e TCP) Open(ctx context.Context) (Transport, error) { return transportOf(e.open(ctx)) }
+
 // open connects. Package net sets TCP_NODELAY by itself.
 func (e TCP) open(ctx context.Context) (net.Conn, error) {
 	return dialSocket(ctx, e, new(net.Dialer), "tcp", e.Addr)

@@ -152,6 +152,9 @@ func (e TLS) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	return NewConn(nc, e.String(), opts)
 }
 
+// Open connects: see Opener.
+func (e TLS) Open(ctx context.Context) (Transport, error) { return transportOf(e.open(ctx)) }
+
 func (e TLS) open(ctx context.Context) (net.Conn, error) {
 	config, err := e.Files.Client(e.Config)
 	if err != nil {

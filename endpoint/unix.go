@@ -85,6 +85,9 @@ func (e Unix) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	return NewConn(nc, e.String(), opts)
 }
 
+// Open connects: see Opener.
+func (e Unix) Open(ctx context.Context) (Transport, error) { return transportOf(e.open(ctx)) }
+
 func (e Unix) open(ctx context.Context) (net.Conn, error) {
 	if err := e.check(); err != nil {
 		return nil, &SyntaxError{Endpoint: e.String(), Reason: err.Error()}

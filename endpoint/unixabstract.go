@@ -78,6 +78,9 @@ func (e UnixAbstract) Dial(ctx context.Context, opts *pconn.Options) (*Conn, err
 	return NewConn(nc, e.String(), opts)
 }
 
+// Open connects: see Opener.
+func (e UnixAbstract) Open(ctx context.Context) (Transport, error) { return transportOf(e.open(ctx)) }
+
 func (e UnixAbstract) open(ctx context.Context) (net.Conn, error) {
 	addr, err := e.address()
 	if err != nil {

@@ -62,6 +62,9 @@ func (c *Conn) handlerFor(channel uint64) (h Handler, known bool) {
 		return c.opts.Handler, true
 	}
 	h, known = (*c.channels.Load())[channel]
+	if !known && c.opts.OtherChannels != nil {
+		return c.opts.OtherChannels, true
+	}
 	return h, known
 }
 

@@ -21,6 +21,10 @@ type Options struct {
 	// others.
 	Channels map[uint64]Handler
 
+	// OtherChannels answers the peer's requests on channels that have no handler of their own and were not
+	// declared. Without one they are rejected, as on channels that are unknown.
+	OtherChannels Handler
+
 	// StreamHandler takes the streams that the peer opens. Without one, those that no Listener takes are
 	// refused.
 	StreamHandler StreamHandler

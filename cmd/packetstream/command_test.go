@@ -70,7 +70,7 @@ func TestUsage(t *testing.T) {
 		"call to two":             {"call fd:0,1 fd:2,3", "it takes one ENDPOINT"},
 		"call to both":            {"call fd:0,1 -- true", "it takes one ENDPOINT"},
 		"no command":              {"call --", "it takes one ENDPOINT"},
-		"unknown scheme":          {"call udp:1", "unknown scheme; there are exec: ssh: stdio: fd: unix: unix-abstract: tcp: tls: activation:"},
+		"unknown scheme":          {"call udp:1", "unknown scheme; there are exec: ssh: stdio: fd: unix: unix-abstract: tcp: tls: activation: ws: wss:"},
 		"bad endpoint":            {"call fd:x", "is no descriptor"},
 		"empty exec":              {"call exec:", "a command is missing"},
 		"negative count":          {"call --count -1 fd:0,1", "--count"},

@@ -11,11 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/endpoint/ws"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // schemes are the endpoints that the command understands.
-func schemes() endpoint.Schemes { return endpoint.Builtin() }
+func schemes() endpoint.Schemes { return append(endpoint.Builtin(), ws.Schemes()...) }
 
 // endpointHelp is what the help says of endpoints.
 func endpointHelp() string {

@@ -47,18 +47,29 @@ func (e Exec) String() string {
 
 // Dial starts the command: see Start.
 func (e Exec) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
-	if len(e.Args) == 0 {
-		return nil, &SyntaxError{Endpoint: "exec:", Reason: "a command is missing"}
+	return e.dial(ctx, opts, &StartOptions{})
+}
+
+func (e Exec) dial(ctx context.Context, opts *pconn.Options, start *StartOptions) (*Conn, error) {
+	cmd, err := e.command()
+	if err != nil {
+		return nil, err
 	}
-	start := new(StartOptions)
 	if opts != nil {
 		start.Conn = *opts
 	}
-	child, err := Start(ctx, exec.Command(e.Args[0], e.Args[1:]...), start)
+	child, err := Start(ctx, cmd, start)
 	if err != nil {
 		return nil, err
 	}
 	return &Conn{Conn: child.Conn, child: child}, nil
+}
+
+func (e Exec) command() (*exec.Cmd, error) {
+	if len(e.Args) == 0 {
+		return nil, &SyntaxError{Endpoint: "exec:", Reason: "a command is missing"}
+	}
+	return exec.Command(e.Args[0], e.Args[1:]...), nil
 }
 
 // Serve starts the command and serves it: see the function Serve.

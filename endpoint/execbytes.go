@@ -4,19 +4,20 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os/exec"
 	"sync"
 )
 
 // Open starts the command with its standard input and output as the bytes: see Opener. The Transport's CloseWrite ends
 // its input, Close stops it as Child.Close does, with the default durations, and returns an *ExitError if it did
 // not end with status 0. Its standard error is passed through to this process's.
-func (e Exec) Open(ctx context.Context) (Transport, error) {
-	if len(e.Args) == 0 {
-		return nil, &SyntaxError{Endpoint: "exec:", Reason: "a command is missing"}
+func (e Exec) Open(ctx context.Context) (Transport, error) { return e.open(ctx, &StartOptions{}) }
+
+func (e Exec) open(ctx context.Context, opts *StartOptions) (Transport, error) {
+	cmd, err := e.command()
+	if err == nil {
+		err = checkCommand(ctx, cmd, opts)
 	}
-	cmd, opts := exec.Command(e.Args[0], e.Args[1:]...), new(StartOptions)
-	if err := checkCommand(ctx, cmd, opts); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	stop, err := opts.Stop.withDefaults()

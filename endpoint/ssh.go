@@ -12,7 +12,8 @@ import (
 
 // SSH is a command on another machine, with its standard input and output as the connection. The installed ssh
 // brings it there, with all that its user has set up: keys, an agent, aliases and jumps in ~/.ssh/config, and
-// whether it asks for passwords (BatchMode) or for hosts that it does not know.
+// whether it asks for passwords (BatchMode) or for hosts that it does not know. Where this process has a terminal ssh can ask
+// there: it is started with StartOptions.Foreground.
 type SSH struct {
 	// Host is a machine as ssh knows it, with the user before an @ if it is another than
 	// ssh would take. It is never taken for an option.
@@ -96,7 +97,7 @@ func (e SSH) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	if err := e.check(); err != nil {
 		return nil, &SyntaxError{Endpoint: e.String(), Reason: err.Error()}
 	}
-	return e.Exec().Dial(ctx, opts)
+	return e.Exec().dial(ctx, opts, &StartOptions{Foreground: hasTerminal()})
 }
 
 // Open starts ssh: see Opener and Exec.Open.
@@ -104,7 +105,7 @@ func (e SSH) Open(ctx context.Context) (Transport, error) {
 	if err := e.check(); err != nil {
 		return nil, &SyntaxError{Endpoint: e.String(), Reason: err.Error()}
 	}
-	return e.Exec().Open(ctx)
+	return e.Exec().open(ctx, &StartOptions{Foreground: hasTerminal()})
 }
 
 // Serve starts ssh and serves the command at the other end: see the function Serve.

@@ -3,8 +3,7 @@ package ws
 import (
 	"context"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -46,7 +45,8 @@ func (e WS) Listen(ctx context.Context) (*endpoint.Listener, error) {
 		Handler:           s,
 		ReadHeaderTimeout: endpoint.DefaultHandshake,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(io.Discard, "", 0), // refusals are nobody's but the peer's
+		// What is refused concerns the peer alone, which is told.
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	serve := s.http.Serve
 	port := "80"

@@ -46,6 +46,14 @@ const (
 	// that a header and its payload leave in one write.
 	gatherSize = 32 << 10
 
+	// pageSize is what a pipe's memory comes in, and slowAhead by how many bytes a copy must not lie ahead of its
+	// source, pages apart, to be fast on processors whose string moves are slow then: AMD's since Zen 3.
+	pageSize  = 4 << 10
+	slowAhead = 16
+
+	// worthAWrite is the size, in bytes, from which such a copy costs more than several writes.
+	worthAWrite = 256 << 10
+
 	// blockingChunk is the most bytes written at once to a descriptor that blocks, after poll(2) said
 	// that it has room: a pipe that is writable has room for one page.
 	blockingChunk = 4 << 10

@@ -200,9 +200,11 @@ func TestBothEndsStuffed(t *testing.T) {
 
 func TestOptionsThatCannotBe(t *testing.T) {
 	for name, o := range map[string]*pconn.Options{
-		"MaxPayload":  {MaxPayload: -1},
-		"MaxHandlers": {MaxHandlers: -1},
-		"Grace":       {Grace: -1},
+		"MaxPayload":   {MaxPayload: -1},
+		"MaxHandlers":  {MaxHandlers: -1},
+		"Grace":        {Grace: -1},
+		"DrainTimeout": {DrainTimeout: -1},
+		"CloseTimeout": {CloseTimeout: -1},
 	} {
 		_, _, err := pconn.Pipe(nil, o)
 		require.ErrorContains(t, err, name)

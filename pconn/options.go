@@ -139,6 +139,10 @@ func (o *Options) withDefaults() (Options, error) {
 		return v, fmt.Errorf("pconn: Options.Keepalive %v is negative", v.Keepalive)
 	case v.Grace < 0:
 		return v, fmt.Errorf("pconn: Options.Grace %v is negative", v.Grace)
+	case v.DrainTimeout < 0:
+		return v, fmt.Errorf("pconn: Options.DrainTimeout %v is negative", v.DrainTimeout)
+	case v.CloseTimeout < 0:
+		return v, fmt.Errorf("pconn: Options.CloseTimeout %v is negative", v.CloseTimeout)
 	}
 	for n := range v.Channels {
 		if err := checkChannel(n); err != nil {

@@ -26,6 +26,8 @@ type Child struct {
 	in      *bufio.Input // read by the connection, and after its end by discard
 	stderr  *stderr
 
+	vetting *vetting // or nil
+
 	started  chan struct{} // closed when all of the above is set
 	received chan struct{} // closed when nothing more is received, unless Close was called
 	gone     chan struct{} // closed as the very last
@@ -104,12 +106,13 @@ var errHeld = errors.New("its output is held open by a process that it started")
 func (c *Child) explainEnd(err error) error {
 	<-c.started
 	moment := aliveMoment
-	if c.outputEnded() {
+	ended := c.outputEnded()
+	if ended {
 		moment = exitMoment
 	} else if errors.Is(err, pconn.ErrPeerClosed) && !c.waitedFor() {
 		return err // a goodbye: nobody asks why, and the child waits for ours
 	}
-	if errors.Is(err, bufio.ErrInterrupted) {
+	if errors.Is(err, bufio.ErrInterrupted) || !ended && errors.Is(err, pconn.ErrPeerGone) && isClosed(c.proc.exited) {
 		err = fmt.Errorf("%w: %w", errHeld, err)
 	}
 	if within(c.proc.exited, moment) {

@@ -35,6 +35,10 @@ const (
 	// MaxStop is the most that each of them may be.
 	MaxStop = time.Hour
 
+	// DefaultHandshakeTimeout is how long a child may take to say who it is: a start from a cold disk
+	// on a busy machine, many times over.
+	DefaultHandshakeTimeout = 10 * time.Second
+
 	// exitMoment bounds how long the calls outstanding wait for the exit status of a child whose
 	// output has ended. Kernels close descriptors first and tell of the exit after.
 	exitMoment = time.Second

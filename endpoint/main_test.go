@@ -176,6 +176,10 @@ func helper(mode string, args []string) int {
 		return report(serveDeathSignal())
 	case "signals":
 		return report(serveUntilSignalled())
+	case "at the limit":
+		return report(startAtTheLimit())
+	case "greeting":
+		return report(serveWithGreeting(args))
 	case "other group":
 		return report(joinOtherGroup())
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 )
 
@@ -33,11 +32,11 @@ const FDVariable = "PACKETSTREAM_FD"
 
 // tellFD sets or takes away FDVariable in a command's environment.
 func tellFD(cmd *exec.Cmd, e *FD) {
-	env := slices.DeleteFunc(cmd.Environ(), func(s string) bool { return strings.HasPrefix(s, FDVariable+"=") })
+	value := ""
 	if e != nil {
-		env = append(env, FDVariable+"="+strings.TrimPrefix(e.String(), "fd:"))
+		value = strings.TrimPrefix(e.String(), "fd:")
 	}
-	cmd.Env = env
+	setVariable(cmd, FDVariable, value)
 }
 
 // givenFD returns the descriptors that this process was started with as a child, if they are not the standard ones.

@@ -30,6 +30,9 @@ type StartOptions struct {
 	SHA256 string
 	// StderrLog is told of each line of the child's standard error, at level Info, if it is set.
 	StderrLog *slog.Logger
+	// Handshake is what the child has to say of itself before Start returns. The error is a *HandshakeError if it
+	// does not.
+	Handshake *Handshake
 	// Foreground leaves the child in this process's own process group, so that it may ask for a password at the
 	// terminal and Ctrl-C reaches it. Then signals are for the child alone, and what it leaves behind stays.
 	Foreground bool
@@ -66,6 +69,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts *StartOptions) (*Child, erro
 		gone:     make(chan struct{}),
 	}
 	handTo := stderrWriters(cmd, opts)
+	c.vetting = newVetting(cmd, opts.Handshake)
 	wires, err := c.startProcess(cmd, opts)
 	if err != nil {
 		return nil, fmt.Errorf("endpoint: start %s: %w", cmd.Path, err)
@@ -77,6 +81,9 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts *StartOptions) (*Child, erro
 		return nil, err
 	}
 	c.start(wires.stderr, handTo)
+	if err := c.shake(ctx); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -128,6 +135,7 @@ func (c *Child) connect(w *wires, opts *pconn.Options) error {
 	if o.Peer == (pconn.Peer{}) {
 		o.Peer.PID = c.proc.pid()
 	}
+	c.vetting.require(&o)
 	o.CloseInput = false // discard reads on
 	o.EndError = func(err error) error {
 		defer close(c.received)

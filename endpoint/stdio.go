@@ -35,6 +35,10 @@ func (Stdio) Dial(ctx context.Context, opts *pconn.Options) (*Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	opts, err := greet(opts)
+	if err != nil {
+		return nil, err
+	}
 	e, given, err := givenFD()
 	if err != nil {
 		return nil, err

@@ -42,9 +42,7 @@ func (w *wires) connect(cmd *exec.Cmd, over Over) error {
 			return err
 		}
 		cmd.Stdin, cmd.Stdout = read, write
-		if _, set := os.LookupEnv(FDVariable); set || cmd.Env != nil {
-			tellFD(cmd, nil)
-		}
+		tellFD(cmd, nil)
 		return nil
 	case OverPipes:
 		read, write, err := w.pipes()

@@ -54,10 +54,11 @@
 // To read how it works, follow a request from state.go, which has everything in flight. Do (call.go)
 // makes a call record, send (send.go) gives it a tag and a slot (calltable.go) and appends its packet
 // to the pending batch, and writeCycle (write.go) writes that. At the other end receive (recv.go) parses
-// the header and request looks at it: mayAccept (serve.go) chooses the handler or the reason to reject,
-// accept registers the request (incoming.go) and begins its handler, on the receiving goroutine as a rule
-// (inline.go), and finish has its answer appended by respond (send.go). Back here response (recv.go)
-// claims the call by its tag and completes it, which wakes Do.
+// the header, and request finds its handler; judge (serve.go) finds the reason to reject it, if there is one,
+// once its payload is there, or before where that has to be waited for; admit registers it (incoming.go), and
+// accept begins the handler, on the receiving goroutine as a rule (inline.go). finish has the answer
+// appended by respond (send.go). Back here response (recv.go) claims the call by its tag and completes it,
+// which wakes Do.
 //
 // Beside that way are room.go, where callers and answers wait for room; memory.go, which lends the
 // callers' memory to reads and writes and has it back; handlerctx.go, the context that tells whose handler

@@ -46,15 +46,15 @@ var (
 	ErrGarbage = errors.New("it does not speak packets")
 	// ErrNoHandshake says that the child speaks packets and knows of no handshake.
 	ErrNoHandshake = errors.New("it knows of no handshake")
-	// ErrSilent says that the child has said nothing in time.
-	ErrSilent = errors.New("it has not said who it is in time")
+	// ErrNoGreeting says that the child has said nothing in time.
+	ErrNoGreeting = errors.New("it has not said who it is in time")
 	// ErrEnded says that the child, or the connection, has ended before.
 	ErrEnded = errors.New("it has ended")
 )
 
 // HandshakeError says why a child that was started is not used. It was killed.
 type HandshakeError struct {
-	// Reason is one of ErrCookie, ErrVersion, ErrFeature, ErrGarbage, ErrNoHandshake, ErrSilent and ErrEnded, or
+	// Reason is one of ErrCookie, ErrVersion, ErrFeature, ErrGarbage, ErrNoHandshake, ErrNoGreeting and ErrEnded, or
 	// wraps it.
 	Reason error
 	// Exit is what was known of the child when it failed, before it was killed.
@@ -218,7 +218,7 @@ func (c *Child) handshakeError(err error) error {
 	case err == nil && text != nil:
 		reason = fmt.Errorf("%w, it begins %q", ErrGarbage, text)
 	case err == nil:
-		reason = fmt.Errorf("%w: %v", ErrSilent, c.vetting.want.Timeout)
+		reason = fmt.Errorf("%w: %v", ErrNoGreeting, c.vetting.want.Timeout)
 	case errors.As(err, &garbage) || text != nil:
 		reason = ErrGarbage
 	case errors.Is(err, pconn.ErrNoExtensions):

@@ -75,7 +75,7 @@ func TestHandshakeFails(t *testing.T) {
 		"garbage":           {helperCommand("text"), endpoint.ErrGarbage, "Welcome to the machine"},
 		"a little garbage":  {sh("echo login:; exec sleep 60"), endpoint.ErrGarbage, `login:\n`},
 		"garbage and exit":  {sh("echo Usage: helper FILE; echo no file >&2; exit 64"), endpoint.ErrGarbage, "Usage: helper FILE"},
-		"silence":           {sh("echo waiting >&2; exec sleep 60"), endpoint.ErrSilent, "waiting"},
+		"silence":           {sh("echo waiting >&2; exec sleep 60"), endpoint.ErrNoGreeting, "waiting"},
 		"exit before":       {helperCommand("exit", "4"), endpoint.ErrEnded, "exit status 4"},
 		"killed before":     {sh("echo goodbye >&2; kill -9 $$"), endpoint.ErrEnded, "goodbye"},
 		"closes its output": {sh("exec sleep 60 >&-"), endpoint.ErrEnded, "still running"},
@@ -98,7 +98,7 @@ func TestHandshakeFails(t *testing.T) {
 			require.ErrorContains(t, err, test.text)
 			require.Positive(t, exitErrorOf(t, err).PID)
 			awaitGone(t, failed.Exit.PID)
-			for _, other := range []error{endpoint.ErrCookie, endpoint.ErrVersion, endpoint.ErrFeature, endpoint.ErrGarbage, endpoint.ErrNoHandshake, endpoint.ErrSilent, endpoint.ErrEnded} {
+			for _, other := range []error{endpoint.ErrCookie, endpoint.ErrVersion, endpoint.ErrFeature, endpoint.ErrGarbage, endpoint.ErrNoHandshake, endpoint.ErrNoGreeting, endpoint.ErrEnded} {
 				if other != test.reason {
 					require.NotErrorIs(t, failed.Reason, other)
 				}

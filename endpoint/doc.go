@@ -39,6 +39,20 @@
 // Who connects to a Unix socket is known by its user and process (pconn.Peer), and may be limited to some users; who
 // connects by TLS, by the certificate that was verified.
 //
+// # Bytes
+//
+// What is beneath a connection can be had as a [Transport], by [Opener], and two of them joined, by [Join]: bytes are
+// copied, the end of each direction is passed on, and whatever is in them goes through. [Listener.ServeBytes]
+// does so for each connection that comes:
+//
+//	l.ServeBytes(ctx, logger, func(ctx context.Context, a endpoint.Transport) error {
+//		b, err := endpoint.Exec{Args: []string{"helper"}}.Open(ctx)
+//		if err != nil {
+//			return err
+//		}
+//		return endpoint.Join(ctx, a, b)
+//	})
+//
 // # Children
 //
 // A [Child] is a started command and the connection to it. It has a process group of its own. When it

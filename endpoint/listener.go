@@ -16,7 +16,8 @@ type Limits struct {
 	// MaxConns is how many connections Serve serves at a time, DefaultMaxConns if it is 0. Those that come
 	// beyond wait to be accepted until others have ended.
 	MaxConns int
-	// Handshake is how long the handshake of TLS or a WebSocket may take, DefaultHandshake if it is 0.
+	// Handshake is how long the handshake of TLS may take, DefaultHandshake if it is 0. That of a WebSocket, which is
+	// made before, has always DefaultHandshake.
 	Handshake time.Duration
 	// FirstPacket is how long a peer may take to send the first packet. 0 is no limit: a peer may have connected
 	// to be called.

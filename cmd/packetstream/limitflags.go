@@ -17,10 +17,15 @@ type limitFlags struct {
 }
 
 func (f *limitFlags) add(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&f.conns, "max-conns", endpoint.DefaultMaxConns, "listening: connections served at a time; others wait")
+	f.addConns(cmd)
 	cmd.Flags().Uint64Var(&f.requests, "max-requests", 0, "listening: requests after which a connection ends in good order, 0 for no limit")
-	cmd.Flags().DurationVar(&f.handshake, "handshake", endpoint.DefaultHandshake, "listening: time for the handshake of TLS or a WebSocket")
 	cmd.Flags().DurationVar(&f.firstPacket, "first-packet", 0, "listening: time for a peer to send its first packet, 0 for no limit")
+}
+
+// addConns adds those that are not about packets.
+func (f *limitFlags) addConns(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&f.conns, "max-conns", endpoint.DefaultMaxConns, "listening: connections served at a time; others wait")
+	cmd.Flags().DurationVar(&f.handshake, "handshake", endpoint.DefaultHandshake, "listening: time for the handshake of TLS")
 }
 
 // check finds flags that make no sense.

@@ -58,6 +58,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newCallCommand(),
 		newServeCommand(),
+		newProxyCommand(),
 		newCheckCommand(),
 		newDemoCommand(),
 		newMushroomCommand(),

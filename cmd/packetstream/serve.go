@@ -19,6 +19,7 @@ func newServeCommand() *cobra.Command {
 	var f connFlags
 	var l limitFlags
 	var handler string
+	var x execFlags
 	cmd := &cobra.Command{
 		Use:   "serve [flags] [ENDPOINT]",
 		Short: "Serve requests, by default on standard input and output",
@@ -31,12 +32,18 @@ is told to stop; its address is then told on standard error, after LISTENING. Th
             fails is a rejection with the end of its standard error. One that is at work when the
             connection closes is killed, with what it started.
 
+With --exec the requests are those of a command, whose words are those of exec:. Each connection has a process
+of its own, to which it is joined byte by byte, so that nothing is lost on the way and either may ask the other. With
+--children N all connections share N processes, restarted when they end: requests go to the least busy one
+and carry tags of their own there, on the same channels; a process cannot ask back, and streams are refused.
+
 SIGTERM and SIGINT finish what is in flight, within 5 seconds, and then end; a second one ends at once.
 SIGQUIT prints what is in flight to standard error.
 
 ` + exitHelp,
 		Example: `  packetstream serve --handler test
   packetstream serve --handler 'exec:tr a-z A-Z' unix:/run/upper.sock
+  packetstream serve --exec 'helper --verbose' --children 4 unix:/run/helper.sock
   packetstream serve --max-conns 10 'tls:0.0.0.0:7000#cert=me.pem&key=me.key&ca=clients.pem'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at := "stdio:"
@@ -48,10 +55,13 @@ SIGQUIT prints what is in flight to standard error.
 			}
 			e, err := parseEndpoint(cmd, at)
 			if err == nil {
-				err = errors.Join(f.check(cmd), l.check(cmd))
+				err = errors.Join(f.check(cmd), l.check(cmd), x.check(cmd))
 			}
 			if err != nil {
 				return err
+			}
+			if x.command != "" {
+				return x.serve(cmd, e, &f, &l)
 			}
 			h, err := newHandler(cmd, handler)
 			if err != nil {
@@ -67,6 +77,7 @@ SIGQUIT prints what is in flight to standard error.
 	}
 	f.add(cmd)
 	l.add(cmd)
+	x.add(cmd)
 	cmd.Flags().StringVar(&handler, "handler", "echo", "echo, test or exec:CMD")
 	return cmd
 }
@@ -89,28 +100,45 @@ func printServePlan(out io.Writer, e endpoint.Endpoint, handler string) error {
 	return nil
 }
 
-// serve serves one endpoint until its end or a signal: the first ends it in good order, a second at once.
+// serve serves one endpoint until its end or a signal.
 func serve(ctx context.Context, e endpoint.Endpoint, limits endpoint.Limits, opts *pconn.Options, errOut io.Writer) error {
-	ctx, drain := context.WithCancel(ctx)
-	defer drain()
 	conns := newOpenConns()
 	opts.Handler = conns.watch(opts.Handler)
+	if opts.OtherChannels != nil {
+		opts.OtherChannels = conns.watch(opts.OtherChannels)
+	}
+	return untilSignalled(ctx, func(ctx context.Context) error {
+		err := listen(ctx, e, limits, opts, errOut)
+		conns.wait()
+		return err
+	}, func() { conns.print(errOut) }, conns.close)
+}
+
+// untilSignalled runs what serves until its end or a signal: the first ends its context, at a second it is left, after
+// abort, to end with the process. SIGQUIT calls show. Both may be nil.
+func untilSignalled(ctx context.Context, run func(context.Context) error, show, abort func()) error {
+	ctx, drain := context.WithCancel(ctx)
+	defer drain()
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if show != nil {
+		signal.Notify(signals, syscall.SIGQUIT)
+	}
 	defer signal.Stop(signals)
 	ended := make(chan error, 1)
-	go func() { ended <- listen(ctx, e, limits, opts, errOut) }() // left behind only where the process ends at once
+	go func() { ended <- run(ctx) }() // left behind only where the process ends at once
 	for draining := false; ; {
 		select {
 		case err := <-ended:
-			conns.wait()
 			return err
 		case sig := <-signals:
 			switch {
 			case sig == syscall.SIGQUIT:
-				conns.print(errOut)
+				show()
 			case draining:
-				conns.close()
+				if abort != nil {
+					abort()
+				}
 				return errInterrupted
 			default:
 				draining = true

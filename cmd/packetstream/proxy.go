@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/packetstream/packetstream/endpoint"
+)
+
+func newProxyCommand() *cobra.Command {
+	var l limitFlags
+	var connect, dryRun bool
+	cmd := &cobra.Command{
+		Use:   "proxy [flags] A B | A -- CMD ARGS...",
+		Short: "Join two endpoints",
+		Long: `Proxy joins the endpoints A and B by copying bytes both ways, so that whatever the two sides speak goes
+through. If A is an endpoint to listen at (a socket), each connection that comes is joined to a B of its
+own; with --connect, and if A is any other, the two are connected to and joined once. The end of one
+direction is passed on, and the other goes on; after that it may be silent for half a minute.
+
+SIGTERM and SIGINT take nothing more from A, tell B the end, let pass for 5 seconds what B still says,
+and end; a second one ends at once. How connections end that did not end well is told on standard error.
+
+` + exitHelp,
+		Example: `  packetstream proxy tcp:127.0.0.1:7000 -- helper --verbose
+  packetstream proxy stdio: unix:/run/helper.sock
+  packetstream proxy 'tls:0.0.0.0:7000#cert=me.pem&ca=clients.pem' 'ssh:host//packetstream proxy stdio: unix:/run/helper.sock'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, b, err := parseProxy(cmd, args)
+			if err == nil {
+				err = l.check(cmd)
+			}
+			if err != nil {
+				return err
+			}
+			p := &proxy{b: b, limits: l.limits(), errOut: cmd.ErrOrStderr()}
+			if at, listens := a.(endpoint.Listenable); listens && !connect {
+				p.at = at
+			} else if p.a, err = opener(cmd, a); err != nil {
+				return err
+			}
+			if dryRun {
+				return p.plan(cmd.OutOrStdout())
+			}
+			return untilSignalled(cmd.Context(), p.run, nil, nil)
+		},
+	}
+	l.addConns(cmd)
+	cmd.Flags().BoolVar(&connect, "connect", false, "connect to A too, rather than listen at it")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be started, listened at or connected to, and do nothing")
+	return cmd
+}
+
+// parseProxy returns the two endpoints of a command line.
+func parseProxy(cmd *cobra.Command, args []string) (endpoint.Endpoint, endpoint.Opener, error) {
+	dash := cmd.ArgsLenAtDash()
+	if !(dash < 0 && len(args) == 2 || dash == 1 && len(args) > 1) {
+		return nil, nil, usagef(cmd, "it takes two ENDPOINTs, or one, -- and a command; got %q", args)
+	}
+	a, err := parseEndpoint(cmd, args[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	if dash == 1 {
+		return a, endpoint.Exec{Args: args[1:]}, nil
+	}
+	to, err := parseEndpoint(cmd, args[1])
+	if err != nil {
+		return nil, nil, err
+	}
+	_, taken := a.(endpoint.Stdio)
+	if _, again := to.(endpoint.Stdio); again && taken {
+		return nil, nil, usagef(cmd, "standard input and output cannot be both endpoints")
+	}
+	b, err := opener(cmd, to)
+	return a, b, err
+}
+
+func opener(cmd *cobra.Command, e endpoint.Endpoint) (endpoint.Opener, error) {
+	o, opens := e.(endpoint.Opener)
+	if !opens {
+		return nil, usagef(cmd, "%v has no bytes to be joined", e)
+	}
+	return o, nil
+}
+
+// proxy joins whoever comes at an endpoint, or one connection, to connections to another.
+type proxy struct {
+	at     endpoint.Listenable // nil if a is connected to
+	a, b   endpoint.Opener
+	limits endpoint.Limits
+	errOut io.Writer
+}
+
+// plan prints what would be done, for --dry-run.
+func (p *proxy) plan(out io.Writer) error {
+	if p.at == nil {
+		return errors.Join(printPlan(out, p.a), printPlan(out, p.b))
+	}
+	if _, err := fmt.Fprintln(out, "would listen at", p.at); err != nil {
+		return err
+	}
+	if command, starts := startedBy(p.b); starts {
+		_, err := fmt.Fprintln(out, "would start for each connection", command)
+		return err
+	}
+	_, err := fmt.Fprintln(out, "would connect for each connection to", p.b)
+	return err
+}
+
+// run joins until ctx ends.
+func (p *proxy) run(ctx context.Context) error {
+	if p.at == nil {
+		return p.joinOnce(ctx, p.a)
+	}
+	l, err := p.at.Listen(ctx)
+	if activated, ok := p.at.(endpoint.Opener); ok && errors.Is(err, endpoint.ErrNotListening) {
+		return p.joinOnce(ctx, activated) // the connection that a service manager has passed
+	}
+	if err != nil {
+		return err
+	}
+	l.Limits = p.limits
+	fmt.Fprintln(p.errOut, "LISTENING", l.Addr())
+	return l.ServeBytes(ctx, slog.New(slog.NewTextHandler(p.errOut, nil)), p.join)
+}
+
+// joinOnce joins the two endpoints. The second is connected to first: what is passed may be taken once only.
+func (p *proxy) joinOnce(ctx context.Context, e endpoint.Opener) error {
+	b, err := p.b.Open(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := e.Open(ctx)
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return endpoint.Join(ctx, a, b)
+}
+
+// join joins one connection that came.
+func (p *proxy) join(ctx context.Context, a endpoint.Transport) error {
+	b, err := p.b.Open(ctx)
+	if err != nil {
+		return err
+	}
+	return endpoint.Join(ctx, a, b)
+}

@@ -1,0 +1,223 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// listening runs a command line that listens at an endpoint, until the test ends.
+func listening(t testing.TB, scheme string, args ...string) *server {
+	t.Helper()
+	cmd := command(t, args...)
+	s := &server{cmd: cmd, stderr: newLines()}
+	cmd.Stderr = s.stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	first := s.stderr.next(t)
+	addr, found := strings.CutPrefix(first, "LISTENING ")
+	require.True(t, found, first)
+	s.at = scheme + ":" + addr
+	return s
+}
+
+// Every kind of request goes through a proxy, both ways, from many clients.
+func TestProxyCommand(t *testing.T) {
+	s := listening(t, "tcp", "proxy", "tcp:127.0.0.1:0", "--", self(t), "serve", "--handler", "test")
+	var clients sync.WaitGroup
+	for range 3 {
+		clients.Go(func() {
+			r := packetstream(t, "check", "--requests=50", "--mode=duplex", s.at)
+			assert.Equal(t, exitOK, r.code, r.stdout+r.stderr)
+		})
+	}
+	clients.Wait()
+	s.signal(t, syscall.SIGTERM)
+	assert.Equal(t, exitOK, s.end(t))
+	assert.Equal(t, 1, strings.Count(s.stderr.all(), "\n"), s.stderr.all())
+}
+
+// The same with --exec, and through a chain of proxies: a WebSocket, a socket, standard input and output.
+func TestProxyChain(t *testing.T) {
+	served := listening(t, "unix", "serve", "--exec", endpointWords(self(t), "serve", "--handler", "test"), "unix:"+filepath.Join(t.TempDir(), "s"))
+	web := listening(t, "ws", "proxy", "ws://127.0.0.1:0/p", served.at)
+	at := "ws://" + strings.TrimPrefix(web.at, "ws:") + "/p"
+	r := packetstream(t, "check", "--requests=50", "--mode=duplex", "--", self(t), "proxy", "stdio:", at)
+	assert.Equal(t, exitOK, r.code, r.stdout+r.stderr)
+	for _, s := range []*server{web, served} {
+		s.signal(t, syscall.SIGTERM)
+		assert.Equal(t, exitOK, s.end(t))
+		assert.Equal(t, 1, strings.Count(s.stderr.all(), "\n"), s.stderr.all())
+	}
+}
+
+// endpointWords are words as exec: has them.
+func endpointWords(words ...string) string {
+	return strings.TrimPrefix(endpoint.Exec{Args: words}.String(), "exec:")
+}
+
+// Extensions of the two ends go through a proxy, which knows nothing of them.
+func TestProxyExtensions(t *testing.T) {
+	l, err := endpoint.Listen(t.Context(), "tcp:127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		served <- l.Serve(ctx, &pconn.Options{Handler: pconn.HandlerFunc(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+			if req.Type == 1 {
+				return pconn.Reply{}, pconn.NewError(7, "seven")
+			}
+			return pconn.Text(req.Metadata.Text("key")).WithMetadata(req.Metadata), nil
+		})})
+	}()
+	defer func() {
+		cancel()
+		assert.NoError(t, <-served)
+	}()
+	s := listening(t, "tcp", "proxy", "tcp:127.0.0.1:0", "tcp:"+l.Addr().String())
+	c := dial(t, s.at)
+	var md pconn.Metadata
+	md.AddText("key", "value")
+	resp, err := c.Do(deadline(t), pconn.Request{Metadata: md})
+	require.NoError(t, err)
+	assert.Equal(t, "value", string(resp.Payload))
+	assert.Equal(t, "value", resp.Metadata.Text("key"))
+	_, err = c.Do(deadline(t), pconn.Request{Type: 1})
+	var rejected *pconn.RemoteError
+	require.ErrorAs(t, err, &rejected)
+	assert.EqualValues(t, 7, rejected.Code)
+	require.NoError(t, c.Shutdown(deadline(t)))
+}
+
+// The end of each direction goes through, whatever the bytes are.
+func TestProxyHalfClose(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	cmd := command(t, "proxy", "--connect", "tcp:"+l.Addr().String(), "exec:tr a-z A-Z")
+	require.NoError(t, cmd.Start())
+	nc, err := l.Accept()
+	require.NoError(t, err)
+	defer nc.Close()
+	_, err = nc.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, nc.(*net.TCPConn).CloseWrite())
+	all, err := io.ReadAll(nc)
+	require.NoError(t, err)
+	assert.Equal(t, "HELLO", string(all))
+	assert.NoError(t, cmd.Wait())
+}
+
+// Whatever standard input and output are, a proxy that does not need them works.
+func TestProxyWithOddDescriptors(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	require.NoError(t, err)
+	defer file.Close()
+	for name, script := range map[string]string{
+		"closed": `exec "$0" "$@" <&- >&-`,
+		"file":   `exec "$0" "$@" <` + file.Name() + ` >>` + file.Name(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := "unix:" + filepath.Join(t.TempDir(), "s")
+			args := []string{"serve", "--exec", endpointWords(self(t), "serve"), at}
+			cmd := command(t, args...)
+			cmd.Path, cmd.Args = "/bin/sh", append([]string{"/bin/sh", "-c", script, self(t)}, args...)
+			stderr := newLines()
+			cmd.Stderr = stderr
+			require.NoError(t, cmd.Start())
+			stderr.next(t)
+			r := packetstream(t, "call", "--payload=x", at)
+			assert.Equal(t, ran{exitOK, "x\n", ""}, r)
+			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+			assert.NoError(t, cmd.Wait(), stderr.all())
+		})
+	}
+}
+
+// All connections share the processes: tags and channels keep apart what they ask.
+func TestServeShared(t *testing.T) {
+	s := listening(t, "tcp", "serve", "--exec", endpointWords(self(t), "serve", "--handler", `exec:echo $PPID`), "--children=2", "tcp:127.0.0.1:0")
+	pids := map[string]bool{}
+	for range 4 {
+		c := dial(t, s.at)
+		for range 3 {
+			resp, err := c.Do(deadline(t), pconn.Request{})
+			require.NoError(t, err)
+			pids[string(resp.Payload)] = true
+		}
+	}
+	assert.LessOrEqual(t, len(pids), 2)
+	c := dial(t, s.at)
+	ch, err := c.Channel(9, nil)
+	require.NoError(t, err)
+	_, err = ch.Do(deadline(t), pconn.Request{})
+	assert.ErrorIs(t, err, pconn.ErrUnknownChannel, "the process has no such channel")
+	s.signal(t, syscall.SIGTERM)
+	assert.Equal(t, exitOK, s.end(t), s.stderr.all())
+}
+
+// Large and many requests of many clients through one process come back to whom they belong.
+func TestServeSharedByMany(t *testing.T) {
+	s := listening(t, "unix", "serve", "--exec", endpointWords(self(t), "serve", "--handler", "echo"), "--children=1", "unix:"+filepath.Join(t.TempDir(), "s"))
+	var clients sync.WaitGroup
+	for client := range byte(4) {
+		c := dial(t, s.at)
+		clients.Go(func() {
+			for size := range 30 {
+				payload := bytes.Repeat([]byte{'a' + client}, 1+size*2000)
+				resp, err := c.Do(deadline(t), pconn.Request{Type: uint64(size), Flags: uint64(client), Payload: payload})
+				if assert.NoError(t, err) {
+					assert.Equal(t, payload, resp.Payload)
+					assert.EqualValues(t, client, resp.Flags)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	s.signal(t, syscall.SIGTERM)
+	assert.Equal(t, exitOK, s.end(t), s.stderr.all())
+}
+
+// What a shared process rejects, asks, or leaves unanswered when it dies, is told to who asked.
+func TestServeSharedTrouble(t *testing.T) {
+	shared := func(handler string) *server {
+		return listening(t, "tcp", "serve", "--exec", endpointWords(self(t), "serve", "--handler", handler), "--children=1", "tcp:127.0.0.1:0")
+	}
+	test := shared("test")
+	_, err := dial(t, test.at).Do(deadline(t), pconn.Request{Type: 1000})
+	var rejected *pconn.RemoteError
+	require.ErrorAs(t, err, &rejected)
+	assert.Equal(t, "exception during handler", rejected.Text())
+	r := packetstream(t, "check", "--requests=1", test.at)
+	assert.Equal(t, exitFailed, r.code, "it cannot ask back")
+
+	dying := shared("exec:kill -9 $PPID; sleep 60")
+	c := dial(t, dying.at)
+	_, err = c.Do(deadline(t), pconn.Request{})
+	require.ErrorAs(t, err, &rejected)
+	assert.Contains(t, rejected.Text(), "signal: killed")
+	_, err = c.Do(deadline(t), pconn.Request{})
+	require.Error(t, err)
+	assert.False(t, errors.Is(err, pconn.ErrPeerClosed), "the connection outlives the process")
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// relay answers requests with what another connection answers to the same, each under a tag of its own there, on the
+// same channel. Extensions are this process's own, on either side: metadata, deadlines, cancellation and
+// errors with codes go through as what they are.
+type relay struct{ to pconn.Caller }
+
+// ServePacket asks the other side.
+func (r relay) ServePacket(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+	resp, err := r.to.Do(ctx, pconn.Request{
+		Channel: req.Channel, Type: req.Type, Flags: req.Flags, Payload: req.Payload, Metadata: req.Metadata,
+	})
+	if err != nil {
+		return pconn.Reply{}, relayed(ctx, err)
+	}
+	reply := pconn.FlagsBytes(resp.Flags, resp.Payload)
+	if len(resp.Metadata) > 0 {
+		reply = reply.WithMetadata(resp.Metadata)
+	}
+	return reply, nil
+}
+
+// relayed is an error as the one who asked is to see it.
+func relayed(ctx context.Context, err error) error {
+	var rejected *pconn.RemoteError
+	switch {
+	case errors.As(err, &rejected):
+		return pconn.NewError(rejected.Code, rejected.Text(), rejected.Details...)
+	case ctx.Err() != nil:
+		return err
+	}
+	return pconn.Errorf("%w", err)
+}
+
+// noAsking rejects what a shared process asks: it cannot say whom.
+func noAsking(context.Context, *pconn.Request) (pconn.Reply, error) {
+	return pconn.Reply{}, pconn.Errorf("several connections share this process, none of which it can ask")
+}

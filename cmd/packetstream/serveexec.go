@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+
+	"github.com/spf13/cobra"
+
+	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/endpoint/pool"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// execFlags are the flags of serve that have a command do the work.
+type execFlags struct {
+	command  string
+	children int
+	words    endpoint.Exec
+}
+
+func (x *execFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&x.command, "exec", "", "command that serves, in place of a handler")
+	cmd.Flags().IntVar(&x.children, "children", 0, fmt.Sprintf("with --exec: processes that all connections share, at most %d, 0 for one for each connection", pool.MaxSize))
+}
+
+// check finds flags that make no sense.
+func (x *execFlags) check(cmd *cobra.Command) error {
+	switch {
+	case x.command == "" && (x.children != 0 || cmd.Flags().Changed("exec")):
+		return usagef(cmd, "--exec is a command")
+	case x.command == "":
+		return nil
+	case cmd.Flags().Changed("handler"):
+		return usagef(cmd, "--exec and --handler exclude each other")
+	case x.children < 0 || x.children > pool.MaxSize:
+		return usagef(cmd, "--children is within 0 and %d, not %d", pool.MaxSize, x.children)
+	}
+	e, err := endpoint.Parse("exec:" + x.command)
+	if err != nil {
+		return usagef(cmd, "--exec: %w", err)
+	}
+	x.words = e.(endpoint.Exec)
+	return nil
+}
+
+// serve serves an endpoint with the command.
+func (x *execFlags) serve(cmd *cobra.Command, e endpoint.Endpoint, f *connFlags, l *limitFlags) error {
+	if x.children > 0 {
+		return x.share(cmd, e, f, l)
+	}
+	if f.tick || f.progress || f.grace != 0 || l.requests != 0 || l.firstPacket != 0 {
+		return usagef(cmd, "--tick, --progress, --grace, --max-requests and --first-packet are about packets, of which this process sees none without --children")
+	}
+	p := &proxy{b: x.words, limits: l.limits(), errOut: cmd.ErrOrStderr()}
+	if at, listens := e.(endpoint.Listenable); listens {
+		p.at = at
+	} else {
+		var err error
+		if p.a, err = opener(cmd, e); err != nil {
+			return err
+		}
+	}
+	if f.dryRun {
+		return p.plan(cmd.OutOrStdout())
+	}
+	return untilSignalled(cmd.Context(), p.run, nil, nil)
+}
+
+// share has all connections share some processes.
+func (x *execFlags) share(cmd *cobra.Command, e endpoint.Endpoint, f *connFlags, l *limitFlags) error {
+	if f.dryRun {
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "would serve %v\nwould start %d of %v\n", e, x.children, x.words)
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	children := &pool.Options{Size: x.children}
+	children.Start.Conn.Logger = logger
+	children.Start.Conn.Handler = pconn.HandlerFunc(noAsking)
+	command := func() *exec.Cmd { return exec.Command(x.words.Args[0], x.words.Args[1:]...) }
+	p, err := pool.Start(cmd.Context(), command, children)
+	if err != nil {
+		return err
+	}
+	opts := f.options(relay{p})
+	defer f.done()
+	opts.OtherChannels = opts.Handler
+	opts.Logger = logger
+	err = serve(cmd.Context(), e, l.limits(), opts, cmd.ErrOrStderr())
+	if errors.Is(err, errInterrupted) {
+		return errors.Join(err, p.Close())
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), hangUpTimeout)
+	defer cancel()
+	return errors.Join(err, p.Shutdown(ctx))
+}

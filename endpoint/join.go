@@ -11,8 +11,8 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
-// ErrSilent says that after the end of one direction of a Join the other was silent for too long.
-var ErrSilent = errors.New("endpoint: one direction has ended, and the other is silent")
+// ErrHalfOpen says that after the end of one direction of a Join the other was silent for too long.
+var ErrHalfOpen = errors.New("endpoint: one direction has ended, and the other is silent")
 
 // Join copies bytes between two transports, both ways, and closes both in the end: a is who asked, b whom it was
 // joined to. The end of one direction is passed on, and the other goes on until its own end; it may
@@ -110,7 +110,7 @@ func (j *join) wait(ctx context.Context) error {
 				before, silence = now, time.After(joinSilence)
 				continue
 			}
-			return errors.Join(first, ErrSilent)
+			return errors.Join(first, ErrHalfOpen)
 		case <-stop:
 			stop = nil
 			_ = j.b.CloseWrite()

@@ -56,7 +56,7 @@ func parse(scheme, rest string) (endpoint.Endpoint, error) {
 	e := WS{URL: scheme + target}
 	if params != "" {
 		if scheme == "ws:" {
-			return nil, errors.New("files are for wss:")
+			return nil, errors.New("files are for wss: only")
 		}
 		var err error
 		if e.Files, err = endpoint.ParseTLSFiles(params); err != nil {

@@ -16,7 +16,12 @@ type Reply struct {
 // WithMetadata returns the reply with metadata, which reaches a peer that has the extensions and is dropped
 // otherwise. Of two the last counts.
 func (r Reply) WithMetadata(md Metadata) Reply {
-	r.more = &md
+	if len(md) == 0 {
+		r.more = nil
+		return r
+	}
+	own := md // md itself is not to take memory where there is none
+	r.more = &own
 	return r
 }
 

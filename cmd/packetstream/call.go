@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +32,7 @@ type callOptions struct {
 	count      int
 	inFlight   int
 	timeout    time.Duration
+	meta       []string
 	json       bool
 }
 
@@ -54,10 +57,17 @@ With --json each response, rejections included, is one object a line, in the sam
   encoding  of payload: "utf-8", or "base64" if the bytes are not UTF-8
   ms        milliseconds from the request to the response
   error     only in place of an answer that could not be taken: why
+  metadata  of the response, if it has any: a list of pairs of key and value, as text
+  code      of a rejection, if the peer gave it one
+  details   of a rejection, if the peer gave any, as metadata
+
+A peer that has the extensions, such as packetstream serve, is told with --meta, and with --extensions offer or
+required, how much time the request has by --timeout, and when it is given up.
 
 ` + exitHelp,
 		Example: `  packetstream call --type 2 --payload hello -- packetstream serve --handler test
   packetstream call --type 4 --flags 7 --payload - tcp:127.0.0.1:7000 < file
+  packetstream call --meta user=ada --timeout 5s -- packetstream serve
   packetstream call --count 1000 --in-flight 64 --json unix:/run/helper.sock`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			peer, err := parsePeer(cmd, args)
@@ -77,6 +87,7 @@ With --json each response, rejections included, is one object a line, in the sam
 	cmd.Flags().Uint64Var(&o.typ, "type", 0, "request type")
 	cmd.Flags().Uint64Var(&o.flags, "flags", 0, "request flags, at most 62 bits; 0x and 0b are understood")
 	cmd.Flags().StringVar(&o.payload, "payload", "", "request payload; - reads standard input to its end")
+	cmd.Flags().StringArrayVar(&o.meta, "meta", nil, "`KEY=VALUE` that goes with each request, any number of times; the peer must have the extensions")
 	cmd.Flags().IntVar(&o.count, "count", 1, "how many requests")
 	cmd.Flags().IntVar(&o.inFlight, "in-flight", 1, fmt.Sprintf("how many of them at a time, at most %d", maxInFlight))
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "time for everything, 0 for no limit")
@@ -96,6 +107,8 @@ func (o *callOptions) check(cmd *cobra.Command, peer endpoint.Endpoint) error {
 		return usagef(cmd, "--count is a number from 0 up, not %d", o.count)
 	case o.inFlight < 1 || o.inFlight > maxInFlight:
 		return usagef(cmd, "--in-flight is within 1 and %d, not %d", maxInFlight, o.inFlight)
+	case !allPairs(o.meta):
+		return usagef(cmd, "--meta is KEY=VALUE, not %q", o.meta)
 	case o.timeout < 0:
 		return usagef(cmd, "--timeout is a time from 0 up, not %v", o.timeout)
 	case len(o.payload) > pconn.DefaultMaxPayload:
@@ -104,6 +117,20 @@ func (o *callOptions) check(cmd *cobra.Command, peer endpoint.Endpoint) error {
 		return usagef(cmd, "standard input cannot be both the payload and the connection")
 	}
 	return nil
+}
+
+// allPairs says whether each text is a key and a value.
+func allPairs(texts []string) bool {
+	return !slices.ContainsFunc(texts, func(s string) bool { return !strings.Contains(s, "=") })
+}
+
+func metadataOf(pairs []string) pconn.Metadata {
+	var md pconn.Metadata
+	for _, s := range pairs {
+		key, value, _ := strings.Cut(s, "=")
+		md.AddText(key, value)
+	}
+	return md
 }
 
 // call connects to the peer, makes the requests and prints their outcomes.
@@ -124,7 +151,7 @@ func call(cmd *cobra.Command, peer endpoint.Endpoint, f *connFlags, o *callOptio
 	return converse(ctx, peer, opts, func(conn *endpoint.Conn) error {
 		c := &calls{
 			conn:    conn,
-			request: pconn.Request{Type: o.typ, Flags: o.flags, Payload: body},
+			request: pconn.Request{Type: o.typ, Flags: o.flags, Payload: body, Metadata: metadataOf(o.meta)},
 			count:   o.count,
 			window:  o.inFlight,
 			print:   newCallPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), o.json),

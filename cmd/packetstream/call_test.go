@@ -395,3 +395,33 @@ func TestCallPeerStopsReading(t *testing.T) {
 	assert.Equal(t, exitLost, r.code)
 	assert.NotEmpty(t, r.stderr)
 }
+
+func TestCallWithMetadata(t *testing.T) {
+	r := packetstream(t, "call", "--payload=x", "--meta=user=ada", "--meta", "k=a=b", "--timeout=20s", "--", self(t), "serve")
+	assert.Equal(t, ran{exitOK, "x\n", "request 0: user=ada\nrequest 0: k=a=b\n"}, r)
+	r = packetstream(t, "call", "--payload=x", "--meta=user=ada", "--json", "--", self(t), "serve")
+	assert.Contains(t, r.stdout, `"metadata":[["user","ada"]]`)
+	r = packetstream(t, "call", "--meta=user=ada", "--", self(t), "serve", "--extensions=off")
+	assert.NotEqual(t, exitOK, r.code)
+	assert.Contains(t, r.stderr, "peer has no extensions")
+	r = packetstream(t, "call", "--extensions=required", "--", self(t), "serve", "--extensions=off")
+	assert.NotEqual(t, exitOK, r.code)
+	assert.Contains(t, r.stderr, "peer has no extensions")
+	for _, how := range []string{"lazy", "off", "offer", "required"} {
+		r = packetstream(t, "call", "--payload=x", "--extensions", how, "--", self(t), "serve")
+		assert.Equal(t, ran{exitOK, "x\n", ""}, r, how)
+	}
+	r = packetstream(t, "call", "--meta=user", "--", self(t), "serve")
+	assert.Equal(t, exitUsage, r.code)
+	r = packetstream(t, "call", "--extensions=perhaps", "--", self(t), "serve")
+	assert.Equal(t, exitUsage, r.code)
+}
+
+// Whoever gives a request up stops the work at the other end.
+func TestCallThatIsGivenUpStopsItsCommand(t *testing.T) {
+	began := time.Now()
+	r := packetstream(t, "call", "--extensions=required", "--timeout=300ms", "--", self(t), "serve", "--handler=exec:sleep 60")
+	assert.NotEqual(t, exitOK, r.code)
+	assert.Less(t, time.Since(began), 30*time.Second)
+	assert.Contains(t, r.stderr, "300ms")
+}

@@ -48,6 +48,9 @@ func (p *callPrinter) outcome(r *called) error {
 	case r.resp.Flags != 0:
 		fmt.Fprintf(p.errOut, "request %d:%s\n", r.n, flagsText(r.resp.Flags))
 	}
+	for _, f := range r.resp.Metadata {
+		fmt.Fprintf(p.errOut, "request %d: %s=%s\n", r.n, peerText([]byte(f.Key)), peerText(f.Value))
+	}
 	_, err := p.out.Write(append(r.resp.Payload, '\n'))
 	return err
 }
@@ -80,6 +83,10 @@ type callLine struct {
 	Encoding string  `json:"encoding"`
 	MS       float64 `json:"ms"`
 	Error    string  `json:"error,omitempty"`
+
+	Metadata [][2]string `json:"metadata,omitempty"`
+	Code     uint64      `json:"code,omitempty"`
+	Details  [][2]string `json:"details,omitempty"`
 }
 
 func newCallLine(r *called) *callLine {
@@ -88,8 +95,21 @@ func newCallLine(r *called) *callLine {
 	if !utf8.Valid(r.resp.Payload) {
 		line.Payload, line.Encoding = base64.StdEncoding.EncodeToString(r.resp.Payload), "base64"
 	}
-	if r.err != nil && !errors.As(r.err, new(*pconn.RemoteError)) {
+	line.Metadata = pairsOf(r.resp.Metadata)
+	var remote *pconn.RemoteError
+	switch {
+	case errors.As(r.err, &remote):
+		line.Code, line.Details = remote.Code, pairsOf(remote.Details)
+	case r.err != nil:
 		line.Error = r.err.Error()
 	}
 	return line
+}
+
+func pairsOf(md pconn.Metadata) [][2]string {
+	var pairs [][2]string
+	for _, f := range md {
+		pairs = append(pairs, [2]string{f.Key, string(f.Value)})
+	}
+	return pairs
 }

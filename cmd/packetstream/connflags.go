@@ -17,6 +17,7 @@ type connFlags struct {
 	progress bool
 	dryRun   bool
 	grace    time.Duration
+	extend   extensionsFlag
 	meter    *meter
 }
 
@@ -24,6 +25,7 @@ func (f *connFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.tick, "tick", false, "tick each packet to standard error: < received, > sent, F flushed")
 	cmd.Flags().BoolVar(&f.progress, "progress", false, "show packets, bytes and rate on standard error, if that is a terminal and neither\nNO_COLOR is set nor TERM=dumb")
 	cmd.Flags().DurationVar(&f.grace, "grace", 0, "delay flushes so that more packets leave together (the Python package's default is 10ms)")
+	cmd.Flags().Var(&f.extend, "extensions", "what a Python peer does not have: \"lazy\" asks for it when it is needed, \"offer\" at the start,\n\"required\" ends with a peer that has it not, \"off\" never asks nor answers")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print what would be started or connected to, and do nothing")
 }
 
@@ -37,7 +39,7 @@ func (f *connFlags) check(cmd *cobra.Command) error {
 
 // options returns a connection's options as the flags say. Afterwards done has to be called.
 func (f *connFlags) options(h pconn.Handler) *pconn.Options {
-	o := &pconn.Options{Handler: h, Grace: f.grace}
+	o := &pconn.Options{Handler: h, Grace: f.grace, Extensions: pconn.Extensions(f.extend)}
 	if f.tick {
 		o.Tick = tick.Stderr
 	}
@@ -62,4 +64,17 @@ func (f *connFlags) done() {
 // decorated reports whether a file is for people who want more than plain lines.
 func decorated(f *os.File) bool {
 	return term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// extensionsFlag is the value of --extensions.
+type extensionsFlag pconn.Extensions
+
+func (f *extensionsFlag) String() string { return pconn.Extensions(*f).String() }
+
+func (f *extensionsFlag) Type() string { return "string" }
+
+func (f *extensionsFlag) Set(name string) error {
+	e, err := pconn.ExtensionsNamed(name)
+	*f = extensionsFlag(e)
+	return err
 }

@@ -28,7 +28,7 @@ func echo(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
 	if req.Flags > maxReplyFlags {
 		return pconn.Reply{}, pconn.Errorf("flags %#x do not fit in an answer", req.Flags)
 	}
-	return pconn.FlagsBytes(req.Flags, req.Payload), nil
+	return pconn.FlagsBytes(req.Flags, req.Payload).WithMetadata(req.Metadata), nil
 }
 
 // execCommand returns the command of exec:CMD.

@@ -25,12 +25,12 @@ func newServeCommand() *cobra.Command {
 		Short: "Serve requests, by default on standard input and output",
 		Long: `Serve answers requests until the peer ends the connection, or on a listening endpoint (a socket) until it
 is told to stop; its address is then told on standard error, after LISTENING. The handler is one of
-  echo      answers each request with its own flags and payload
+  echo      answers each request with its own flags, payload and metadata
   test      the test service: request types 0 to 9, including asking back (see packetstream check)
   exec:CMD  runs a shell command for each request: the payload is its standard input, its output the
             response, PACKETSTREAM_TYPE and PACKETSTREAM_FLAGS are in its environment. A command that
             fails is a rejection with the end of its standard error. One that is at work when the
-            connection closes is killed, with what it started.
+            connection closes, or its caller gives up, is killed with what it started.
 
 With --exec the requests are those of a command, whose words are those of exec:. Each connection has a process
 of its own, to which it is joined byte by byte, so that nothing is lost on the way and either may ask the other. With

@@ -15,6 +15,7 @@ import (
 
 	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
+	"github.com/packetstream/packetstream/pconn"
 )
 
 // between is a session of two ends, a and b, with the test listening in.
@@ -140,7 +141,7 @@ func (s *between) connect(ctx context.Context) {
 	for _, end := range ends {
 		s.apps[end] = &application{ctx: ctx}
 		h, _ := handlers("service")
-		require.NoError(s.t, s.apps[end].open(in, out, h))
+		require.NoError(s.t, s.apps[end].open(in, out, h, pconn.ExtensionsLazy))
 		in, out = inB, outB
 	}
 	go s.relay("a", fromA, toB)

@@ -26,11 +26,11 @@ type application struct {
 }
 
 // open makes the connection. Its options are the reference's: four handlers at a time.
-func (a *application) open(in *bufio.Input, out *bufio.Output, h pconn.Handler) (err error) {
+func (a *application) open(in *bufio.Input, out *bufio.Output, h pconn.Handler, ext pconn.Extensions) (err error) {
 	a.results = make(map[string]*pconn.Result)
 	a.recvEOF = make(chan struct{})
 	a.conn, err = pconn.New(in, out, &pconn.Options{
-		Handler: h, MaxHandlers: 4,
+		Handler: h, MaxHandlers: 4, Extensions: ext,
 		OnRecvEOF: func(*pconn.Conn) { a.notify("recv_eof"); close(a.recvEOF) },
 		OnSendEOF: func(*pconn.Conn) { a.notify("send_eof") },
 	})

@@ -9,11 +9,18 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/pconn"
 )
 
 // The recorded sessions of both releases, replayed: in virtual time with the recording's own waits, and
 // over pipes of the system, where the connection has to do the very same.
-func TestRecordedSessions(t *testing.T) {
+func TestRecordedSessions(t *testing.T) { replaySessions(t, pconn.ExtensionsLazy) }
+
+// They go the same way for a connection that offers extensions, and gets no answer to that.
+func TestRecordedSessionsWithOffer(t *testing.T) { replaySessions(t, pconn.ExtensionsOffered) }
+
+func replaySessions(t *testing.T, ext pconn.Extensions) {
 	var mu sync.Mutex // guards found
 	var found []difference
 	rules := readRules(t)
@@ -27,7 +34,7 @@ func TestRecordedSessions(t *testing.T) {
 					if betweenLibraries(name) {
 						ds = replayBetween(t, session, rec)
 					} else {
-						ds = replaySession(t, session, rec, rules)
+						ds = replaySession(t, session, rec, rules, ext)
 					}
 					mu.Lock()
 					defer mu.Unlock()
@@ -41,7 +48,7 @@ func TestRecordedSessions(t *testing.T) {
 	}
 }
 
-func replaySession(t *testing.T, session string, rec *recording, rules []rule) []difference {
+func replaySession(t *testing.T, session string, rec *recording, rules []rule, ext pconn.Extensions) []difference {
 	listed := func(d difference) bool {
 		d.Session = session
 		return slices.ContainsFunc(rules, func(r rule) bool { return r.lists(d) })
@@ -49,9 +56,11 @@ func replaySession(t *testing.T, session string, rec *recording, rules []rule) [
 	var virtual *replay
 	synctest.Test(t, func(t *testing.T) {
 		virtual = newReplay(t, rec, memoryWire(), nil, listed)
+		virtual.ext = ext
 		virtual.run()
 	})
 	piped := newReplay(t, rec, pipeWire(t), virtual, listed)
+	piped.ext = ext
 	piped.run()
 	for i := range virtual.steps {
 		v, p := &virtual.steps[i], &piped.steps[i]
@@ -78,7 +87,7 @@ func TestUnsolicitedResponsesLater(t *testing.T) {
 			exchange := byName["raw-closes-eof"].Events[1:3]
 			rec := *byName["unsolicited"]
 			rec.Events = slices.Insert(slices.Clone(rec.Events), 1, exchange...)
-			for _, d := range replaySession(t, release+"/unsolicited-later", &rec, rules) {
+			for _, d := range replaySession(t, release+"/unsolicited-later", &rec, rules, pconn.ExtensionsLazy) {
 				require.True(t, slices.ContainsFunc(rules, func(r rule) bool { return r.lists(d) }), "%v", d)
 			}
 		})

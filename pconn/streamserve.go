@@ -29,6 +29,8 @@ func (f StreamHandlerFunc) ServeStream(ctx context.Context, s *Stream) error { r
 // refusal is the error of a handler that does not take a stream.
 type refusal struct{ error }
 
+func (r refusal) Unwrap() error { return r.error }
+
 // Refuse makes an error by which a StreamHandler refuses a stream: the peer gets a *StreamError that matches
 // ErrStreamRefused, with the text.
 func Refuse(format string, args ...any) error { return refusal{Errorf(format, args...)} }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/pconn"
 	"github.com/packetstream/packetstream/rpc/prpc"
 )
 
@@ -25,7 +26,7 @@ const (
 
 const exitHelp = `Exit codes:
   0    all well; serve: the peer ended it, or a signal after which all that was in flight was finished
-  1    the peer rejected a request, an answer could not be taken, or a check found a difference
+  1    the peer rejected a request or a stream, an answer could not be taken, or a check found a difference
   2    the command line makes no sense, or standard input or output is a terminal
   3    no connection, or it ended in the middle, or not in good order
   4    time was up
@@ -120,7 +121,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
-	case errors.Is(err, errFailed), errors.As(err, new(*outputError)), errors.As(err, new(*prpc.RemoteError)):
+	case errors.Is(err, errFailed), errors.As(err, new(*outputError)), errors.As(err, new(*prpc.RemoteError)),
+		errors.Is(err, pconn.ErrStreamRefused):
 		return exitFailed
 	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded):
 		return exitTimeout

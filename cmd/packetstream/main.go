@@ -59,6 +59,7 @@ func newRootCommand() *cobra.Command {
 		newCallCommand(),
 		newServeCommand(),
 		newProxyCommand(),
+		newForwardCommand(),
 		newCheckCommand(),
 		newDemoCommand(),
 		newMushroomCommand(),

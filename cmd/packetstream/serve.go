@@ -18,6 +18,7 @@ import (
 func newServeCommand() *cobra.Command {
 	var f connFlags
 	var l limitFlags
+	var fwd forwardFlags
 	var handler string
 	var x execFlags
 	cmd := &cobra.Command{
@@ -37,6 +38,8 @@ of its own, to which it is joined byte by byte, so that nothing is lost on the w
 --children N all connections share N processes, restarted when they end: requests go to the least busy one
 and carry tags of their own there, on the same channels; a process cannot ask back, and streams are refused.
 
+With --forward and --forward-listen the peer may have sockets forwarded, see packetstream forward; nothing else is allowed.
+
 SIGTERM and SIGINT finish what is in flight, within 5 seconds, and then end; a second one ends at once.
 SIGQUIT prints what is in flight to standard error.
 
@@ -44,7 +47,8 @@ SIGQUIT prints what is in flight to standard error.
 		Example: `  packetstream serve --handler test
   packetstream serve --handler 'exec:tr a-z A-Z' unix:/run/upper.sock
   packetstream serve --exec 'helper --verbose' --children 4 unix:/run/helper.sock
-  packetstream serve --max-conns 10 'tls:0.0.0.0:7000#cert=me.pem&key=me.key&ca=clients.pem'`,
+  packetstream serve --max-conns 10 'tls:0.0.0.0:7000#cert=me.pem&key=me.key&ca=clients.pem'
+  packetstream serve --forward localhost:80 --forward '*:443'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at := "stdio:"
 			if len(args) > 1 {
@@ -55,7 +59,7 @@ SIGQUIT prints what is in flight to standard error.
 			}
 			e, err := parseEndpoint(cmd, at)
 			if err == nil {
-				err = errors.Join(f.check(cmd), l.check(cmd), x.check(cmd))
+				err = errors.Join(f.check(cmd), l.check(cmd), x.check(cmd), fwd.check(cmd))
 			}
 			if err != nil {
 				return err
@@ -71,6 +75,7 @@ SIGQUIT prints what is in flight to standard error.
 				return printServePlan(cmd.OutOrStdout(), e, handler)
 			}
 			opts := f.options(h)
+			opts.StreamHandler = fwd.handler()
 			defer f.done()
 			return serve(cmd.Context(), e, l.limits(), opts, cmd.ErrOrStderr())
 		},
@@ -78,6 +83,7 @@ SIGQUIT prints what is in flight to standard error.
 	f.add(cmd)
 	l.add(cmd)
 	x.add(cmd)
+	fwd.add(cmd)
 	cmd.Flags().StringVar(&handler, "handler", "echo", "echo, test or exec:CMD")
 	return cmd
 }

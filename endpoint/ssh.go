@@ -42,8 +42,8 @@ func parseSSH(rest string) (Endpoint, error) {
 			return nil, errors.New("port " + strconv.Quote(port) + " is no number from 1 to 65535")
 		}
 		e.Host, e.Port = user+name, uint16(n)
-	} else if bare, ok := strings.CutPrefix(addr, "["); ok {
-		e.Host = user + strings.TrimSuffix(bare, "]")
+	} else if strings.HasPrefix(addr, "[") && strings.HasSuffix(addr, "]") {
+		e.Host = user + addr[1:len(addr)-1]
 	}
 	return e, e.check()
 }
@@ -58,7 +58,7 @@ func (e SSH) check() error {
 		return errors.New("a host is missing; write ssh:HOST//COMMAND")
 	case strings.HasPrefix(e.Host, "-") || strings.HasPrefix(host, "-"):
 		return errors.New("the host looks like an option")
-	case strings.ContainsFunc(e.Host, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' }):
+	case strings.ContainsFunc(e.Host, func(r rune) bool { return r <= ' ' || strings.ContainsRune("\x7f/[]", r) }):
 		return errors.New("the host has characters that no host has")
 	case strings.TrimSpace(e.Command) == "":
 		return errors.New("a command is missing; write ssh:HOST//COMMAND")

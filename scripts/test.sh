@@ -49,6 +49,7 @@ logged() {
 
 step gofmt 60 scripts/lint.sh gofmt
 step vet 600 scripts/lint.sh vet
+step 'vet for macOS and Windows' 900 scripts/lint.sh systems
 step 'staticcheck, revive, misspell' 900 scripts/lint.sh tools
 step build 600 go build ./...
 step 'live peers' 3600 scripts/peers.sh

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/creack/pty"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -134,9 +135,14 @@ func TestProxyWithOddDescriptors(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
 	defer file.Close()
+	terminal, other, err := pty.Open()
+	require.NoError(t, err)
+	defer terminal.Close()
+	defer other.Close()
 	for name, script := range map[string]string{
-		"closed": `exec "$0" "$@" <&- >&-`,
-		"file":   `exec "$0" "$@" <` + file.Name() + ` >>` + file.Name(),
+		"terminal": `exec "$0" "$@" <` + other.Name() + ` >` + other.Name(),
+		"closed":   `exec "$0" "$@" <&- >&-`,
+		"file":     `exec "$0" "$@" <` + file.Name() + ` >>` + file.Name(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := "unix:" + filepath.Join(t.TempDir(), "s")

@@ -12,7 +12,7 @@ import (
 )
 
 func newReportCommand() *cobra.Command {
-	var from, format, out string
+	var from, format, out, into string
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Write the results of a run as tables, a page, a plot, or lines for benchstat",
@@ -21,6 +21,9 @@ func newReportCommand() *cobra.Command {
 			r, err := loadResults(from)
 			if err != nil {
 				return err
+			}
+			if into != "" {
+				return replaceShort(r, into)
 			}
 			w := cmd.OutOrStdout()
 			if out != "" {
@@ -53,7 +56,24 @@ func newReportCommand() *cobra.Command {
 	cmd.Flags().StringVar(&from, "from", defaultResults, "the results; paths are from the repository's root")
 	cmd.Flags().StringVar(&format, "format", "table", "table, markdown, page, svg or gobench")
 	cmd.Flags().StringVar(&out, "out", "", "a file to write to instead of standard output")
+	cmd.Flags().StringVar(&into, "into", "", "a file, as README.md, to put the short form into, between the marks that it has")
 	return cmd
+}
+
+// replaceShort puts the short form into a file that has a place for it.
+func replaceShort(r *report.Results, path string) error {
+	path, err := resultsPath(path)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err == nil {
+		text, err = r.ReplaceShort(text)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, text, 0o644)
 }
 
 func newGoalsCommand() *cobra.Command {
@@ -88,5 +108,5 @@ func writeAll(w io.Writer, r *report.Results, f report.Format) error {
 	err := errors.Join(r.WriteTables(w, f), r.WriteScale(w, f), r.WriteIdle(w, f))
 	_, goalsErr := r.WriteGoals(w, f)
 	_, aheadErr := r.WriteAhead(w, f)
-	return errors.Join(err, goalsErr, aheadErr, r.WriteMissing(w, f))
+	return errors.Join(err, goalsErr, aheadErr, r.WriteReference(w, f), r.WriteMissing(w, f))
 }

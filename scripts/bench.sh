@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: scripts/bench.sh quick|headline|full [FLAGS of bench run]...
 #
-# Measures, prints tables and the goals, and keeps the results in .cache/bench. After a full run docs/PERFORMANCE.md and
-# its plot are written anew.
+# Measures, prints tables and the goals, and keeps the results in .cache/bench. After a full run docs/PERFORMANCE.md,
+# its plot and the short form in README.md are written anew.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 set=${1:-headline}
@@ -13,7 +13,9 @@ if [ "$set" = full ]; then
 	scripts/peers/packetstream.sh >/dev/null || echo "the Python reference is left out"
 fi
 .cache/bin/bench run --set "$set" --out ".cache/bench/$set.json" "$@" || exit 1
+# What was measured with flags is not shown as the full run.
 if [ "$set" = full ] && [ $# = 0 ]; then
 	.cache/bin/bench report --from .cache/bench/full.json --format page --out docs/PERFORMANCE.md || exit 1
 	.cache/bin/bench report --from .cache/bench/full.json --format svg --out docs/performance.svg || exit 1
+	.cache/bin/bench report --from .cache/bench/full.json --into README.md || exit 1
 fi

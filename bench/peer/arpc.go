@@ -10,21 +10,32 @@ import (
 	alog "github.com/lesismal/arpc/log"
 )
 
-// arpcPeer is lesismal/arpc with batching of what it sends (which needs a send buffer size, or else it does not
-// batch), batching of what it receives, and its memory pool. The handler answers on the receiving goroutine, which is its
-// fastest way; payloads are passed as bytes, without a codec.
-func arpcPeer() *Peer {
-	return &Peer{Name: "arpc", Kind: Rival, Module: "github.com/lesismal/arpc", Symmetric: true, Open: openARPC}
+// Untuned is arpc with the buffers that it has by itself.
+const Untuned = "arpc-plain"
+
+// arpcPeers are lesismal/arpc with batching of what it sends and receives, and its memory pool. The handler answers on
+// the receiving goroutine, which is its fastest way; payloads are passed as bytes, without a codec. The first has a send
+// buffer, without which it never batches, and is the one to beat; the second is as it comes.
+func arpcPeers() []*Peer {
+	return []*Peer{
+		{Name: "arpc", Kind: Rival, Module: "github.com/lesismal/arpc", Symmetric: true,
+			Open: func(side Side, r, w *os.File, _ Cell) (Conn, error) { return openARPC(side, r, w, batchBytes) }},
+		{Name: Untuned, Kind: Rival, Module: "github.com/lesismal/arpc", Symmetric: true,
+			Open: func(side Side, r, w *os.File, _ Cell) (Conn, error) { return openARPC(side, r, w, 0) }},
+	}
 }
 
-func openARPC(side Side, r, w *os.File, _ Cell) (Conn, error) {
+// openARPC opens an end with buffers of so many bytes, or arpc's own sizes for 0.
+func openARPC(side Side, r, w *os.File, buffers int) (Conn, error) {
 	alog.SetLevel(alog.LevelNone)
 	f := &files{r: r, w: w}
 	h := arpc.NewHandler()
 	h.SetBatchRecv(true)
 	h.SetBatchSend(true)
-	h.SetRecvBufferSize(batchBytes)
-	h.SetSendBufferSize(batchBytes)
+	if buffers > 0 {
+		h.SetRecvBufferSize(buffers)
+		h.SetSendBufferSize(buffers)
+	}
 	h.EnablePool(true)
 	h.Handle("e", func(ctx *arpc.Context) { _ = ctx.Write(ctx.Body()) }, false)
 	if side == Caller {

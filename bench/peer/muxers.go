@@ -68,6 +68,8 @@ func openGoYamux(side Side, f *files) (session, error) {
 	c.EnableKeepAlive, c.AcceptBacklog, c.MaxIncomingStreams, c.LogOutput = false, muxBacklog, muxBacklog, io.Discard
 	c.MaxStreamWindowSize, c.InitialStreamWindowSize = muxWindow, muxWindow
 	c.ReadBufSize, c.WriteCoalesceDelay, c.MeasureRTTInterval = batchBytes, 0, time.Hour
+	// 64 MiB behind one writer may take longer than the 10 s after which it gives up.
+	c.ConnectionWriteTimeout = time.Minute
 	if side == Caller {
 		s, err := goyamux.Client(f, c, nil)
 		return goYamuxSession{s}, err

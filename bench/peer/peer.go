@@ -100,7 +100,8 @@ func (a answerer) Close() error {
 func All() []*Peer {
 	all := bounds()
 	all = append(all, packetstreams()...)
-	all = append(all, arpcPeer(), drpcPeer(), netRPCPeer(), ttrpcPeer(), grpcPeer())
+	all = append(all, arpcPeers()...)
+	all = append(all, drpcPeer(), netRPCPeer(), ttrpcPeer(), grpcPeer())
 	all = append(all, muxers()...)
 	all = append(all, jsonRPCPeer())
 	return append(all, references()...)

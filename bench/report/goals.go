@@ -64,6 +64,9 @@ type Verdict struct {
 	Wanted, Seen     float64
 	AtLeast          bool // rather than at most
 	Measured, Met    bool
+
+	// Untuned is the multiple of arpc as it comes, for a goal that is a multiple of the best rival.
+	Untuned float64
 }
 
 // CheckGoals checks every goal.
@@ -97,6 +100,9 @@ func (r *Results) check(g *goal, mode string, wanted float64) Verdict {
 		if g.what == toRival {
 			to = r.BestRival(g.cell)
 			v.What += " (" + to + ")"
+			if q, ok := r.Ratio(mode, peer.Untuned, g.cell); ok {
+				v.Untuned = q.Median
+			}
 		}
 		var q Ratio
 		q, v.Measured = r.Ratio(mode, to, g.cell)
@@ -120,7 +126,7 @@ func (r *Results) check(g *goal, mode string, wanted float64) Verdict {
 
 // WriteGoals writes every goal, what was seen, and whether it is met. It returns how many are not.
 func (r *Results) WriteGoals(w io.Writer, f Format) (missed int, err error) {
-	t := newTable(table.Row{"cell", "mode", "what", "goal", "seen", ""})
+	t := newTable(table.Row{"cell", "mode", "what", "goal", "seen", "", "× " + peer.Untuned})
 	for _, v := range r.CheckGoals() {
 		sign := "≤"
 		if v.AtLeast {
@@ -134,7 +140,11 @@ func (r *Results) WriteGoals(w io.Writer, f Format) (missed int, err error) {
 			met = "not met"
 			missed++
 		}
-		t.AppendRow(table.Row{v.Cell, v.Mode, v.What, sign + " " + digits(v.Wanted), seen, met})
+		untuned := ""
+		if v.Untuned > 0 {
+			untuned = fmt.Sprintf("%.2f", v.Untuned)
+		}
+		t.AppendRow(table.Row{v.Cell, v.Mode, v.What, sign + " " + digits(v.Wanted), seen, met, untuned})
 	}
 	return missed, write(w, f, "Goals", t)
 }

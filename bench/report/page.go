@@ -20,7 +20,7 @@ func (r *Results) WritePage(w io.Writer) error {
 	var b strings.Builder
 	parts := map[string]string{}
 	for name, f := range map[string]func(io.Writer, Format) error{
-		"Tables": r.WriteTables, "Scale": r.WriteScale, "Idle": r.WriteIdle, "Missing": r.WriteMissing,
+		"Tables": r.WriteTables, "Scale": r.WriteScale, "Idle": r.WriteIdle, "Missing": r.WriteMissing, "Reference": r.WriteReference,
 		"Goals": func(w io.Writer, f Format) error { _, err := r.WriteGoals(w, f); return err },
 		"Ahead": func(w io.Writer, f Format) error { _, err := r.WriteAhead(w, f); return err },
 	} {

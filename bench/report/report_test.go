@@ -135,6 +135,29 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+func TestReference(t *testing.T) {
+	r := results()
+	for name, rate := range map[string]float64{"python-g0": 2, "go-to-python-g0": 3, "python-to-go-g0": 1, peer.Default: 599} {
+		r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: referenceCell, PerSec: rate})
+	}
+	var b bytes.Buffer
+	require.NoError(t, r.WriteReference(&b, Markdown))
+	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0 | 2.00 | 1.50 | 0.50 | 299.50 | less than 300 times |")
+}
+
+func TestShortFormIsPutBetweenItsMarks(t *testing.T) {
+	r := results()
+	text, err := r.ReplaceShort([]byte("before\n" + shortBegin + "old\n" + shortEnd + "after\n"))
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), "old")
+	assert.Regexp(t, "(?s)^before\n<.*\\| packetstream \\| 0.04 .*after\n$", string(text))
+	again, err := r.ReplaceShort(text)
+	require.NoError(t, err)
+	assert.Equal(t, string(text), string(again))
+	_, err = r.ReplaceShort([]byte("no place"))
+	assert.ErrorContains(t, err, "no place between")
+}
+
 func TestPlotIsXML(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, results().WriteSVG(&b))

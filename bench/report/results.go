@@ -47,7 +47,10 @@ func CellName(c peer.Cell) string {
 	if c.Both {
 		name = fmt.Sprintf("%s both ways ×%d", SizeName(c.Size), c.InFlight)
 	}
-	if c.Conns > 0 {
+	switch {
+	case c.Conns == 1:
+		name += ", 1 connection"
+	case c.Conns > 1:
 		name += fmt.Sprintf(", %d connections", c.Conns)
 	}
 	return name

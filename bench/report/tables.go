@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -68,11 +69,14 @@ func (r *Results) WriteTables(w io.Writer, f Format) error {
 	for i := range figures {
 		t := newTable(append(table.Row{""}, cellNames(cells)...))
 		for _, name := range peers {
-			row := table.Row{name}
+			row, blank := table.Row{name}, true
 			for _, c := range cells {
-				row = append(row, r.entry(&figures[i], name, c))
+				entry := r.entry(&figures[i], name, c)
+				row, blank = append(row, entry), blank && entry == ""
 			}
-			t.AppendRow(row)
+			if !blank {
+				t.AppendRow(row)
+			}
 		}
 		if err := write(w, f, figures[i].title, t); err != nil {
 			return err
@@ -203,8 +207,18 @@ const IdlePairs = 100
 // WriteMissing writes what failed and what was not measured.
 func (r *Results) WriteMissing(w io.Writer, f Format) error {
 	t := newTable(table.Row{"peer", "cell", "why not"})
-	for _, a := range r.Absent {
-		t.AppendRow(table.Row{a.Peer, CellName(a.Cell), a.Why})
+	for i, a := range r.Absent {
+		same := func(b Absent) bool { return b.Peer == a.Peer && b.Why == a.Why }
+		if slices.IndexFunc(r.Absent, same) < i {
+			continue // it is in the row of the first
+		}
+		var cells []string
+		for _, b := range r.Absent {
+			if same(b) {
+				cells = append(cells, CellName(b.Cell))
+			}
+		}
+		t.AppendRow(table.Row{a.Peer, strings.Join(slices.Compact(cells), ", "), a.Why})
 	}
 	for _, s := range r.Samples {
 		if s.Err != "" {

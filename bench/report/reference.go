@@ -1,0 +1,54 @@
+package report
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/packetstream/packetstream/bench/peer"
+)
+
+// referenceMultiple is what packetstream with itself is to reach of the reference's rate with itself, without its
+// pause before each write, in referenceCell.
+const referenceMultiple = 300
+
+var referenceCell = peer.Cell{Size: 16, InFlight: 64}
+
+// graces are the endings of the names of the reference's peers, and how they read.
+var graces = []struct{ suffix, name string }{{"-g10", "default grace"}, {"-g0", "grace 0"}}
+
+// WriteReference writes how packetstream on one end or both stands to the Python reference with itself, round by round:
+// neither may be slower.
+func (r *Results) WriteReference(w io.Writer, f Format) error {
+	t := newTable(table.Row{"cell", "Python at", "Python with itself, calls/s", "× Go calls it", "× it calls Go", "× Go with itself", ""})
+	for _, c := range r.plainCells() {
+		for _, g := range graces {
+			itself := "python" + g.suffix
+			rate, ok := r.Median(itself, c, PerSec)
+			if !ok {
+				continue
+			}
+			row := table.Row{CellName(c), g.name, digits(rate)}
+			verdict := "never slower"
+			for _, name := range []string{"go-to-python" + g.suffix, "python-to-go" + g.suffix, peer.Default} {
+				q, ok := r.Ratio(name, itself, c)
+				switch {
+				case !ok:
+					row, verdict = append(row, ""), "not measured"
+					continue
+				case q.Median < 1:
+					verdict = "slower"
+				case name == peer.Default && c == referenceCell && g.suffix == "-g0" && q.Median < referenceMultiple:
+					verdict = fmt.Sprintf("less than %d times", referenceMultiple)
+				}
+				row = append(row, fmt.Sprintf("%.2f", q.Median))
+			}
+			t.AppendRow(append(row, verdict))
+		}
+	}
+	if t.Length() == 0 {
+		return nil
+	}
+	return write(w, f, "Beside the Python reference", t)
+}

@@ -5,6 +5,7 @@
 //	bench report                          its tables again, a page, a plot, or lines for benchstat
 //	bench eventstream codec               rpc/eventstream's codec beside that of a cloud SDK
 //	bench eventstream servers             its server beside the reference's Java server
+//	bench stubs                           generated gRPC stubs over pipes, beside grpc-go and ttrpc; see package stubs
 //	bench profile -peer NAME -cell 16x64  CPU, block, mutex and allocation profiles of both ends
 //
 // # How it measures

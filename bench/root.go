@@ -10,6 +10,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(newRunCommand(), newGoalsCommand(), newReportCommand(), newProfileCommand(), newListCommand(),
-		newEventstreamCommand(), newCallerCommand(), newAnswererCommand(), newIdleCommand())
+		newEventstreamCommand(), newStubsCommand(), newCallerCommand(), newAnswererCommand(), newIdleCommand(),
+		newStubsAnswererCommand())
 	return cmd
 }

@@ -10,6 +10,9 @@ import (
 // files is two pipe ends as what the libraries ask for: a net.Conn.
 type files struct{ r, w *os.File }
 
+// Files makes a net.Conn of the two pipe ends of one side.
+func Files(r, w *os.File) net.Conn { return &files{r, w} }
+
 func (f *files) Read(p []byte) (int, error)  { return f.r.Read(p) }
 func (f *files) Write(p []byte) (int, error) { return f.w.Write(p) }
 func (f *files) Close() error                { return errors.Join(f.w.Close(), f.r.Close()) }
@@ -32,6 +35,9 @@ type oneListener struct {
 	conn   chan net.Conn
 	closed chan struct{}
 }
+
+// ListenOnce returns a listener that accepts conn and then waits to be closed.
+func ListenOnce(conn net.Conn) net.Listener { return listenOnce(conn) }
 
 func listenOnce(conn net.Conn) *oneListener {
 	l := &oneListener{make(chan net.Conn, 1), make(chan struct{})}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"math"
+	"reflect"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -11,6 +12,7 @@ import (
 	_ "google.golang.org/grpc/encoding/proto" // the default codec
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/packetstream/packetstream/rpc/links"
 )
@@ -24,12 +26,47 @@ type codec interface {
 // registeredCodec finds a codec by content-subtype, nil if there is none.
 func registeredCodec(name string) codec {
 	if c := encoding.GetCodecV2(name); c != nil {
+		if isPlainProto(c) {
+			return protoCodec{c}
+		}
 		return c
 	}
 	if c := encoding.GetCodec(name); c != nil {
 		return bytesCodec{c}
 	}
 	return nil
+}
+
+// protoCodec is grpc-go's own codec for protobuf messages, where no other was registered under its name. Small messages go without the memory
+// that its buffers take around them.
+type protoCodec struct{ codec }
+
+func isPlainProto(c encoding.CodecV2) bool {
+	t := reflect.TypeOf(c)
+	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "google.golang.org/grpc/encoding/proto"
+}
+
+// marshalSmall is Marshal for a message that is small enough, and says whether it was.
+func (protoCodec) marshalSmall(v any) (data []byte, ok bool, err error) {
+	message, ok := v.(proto.Message)
+	if !ok {
+		return nil, false, nil
+	}
+	size := proto.Size(message)
+	if !mem.IsBelowBufferPoolingThreshold(size) {
+		return nil, false, nil
+	}
+	data, err = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(make([]byte, 0, size), message)
+	return data, true, err
+}
+
+// unmarshal is Unmarshal for a message that can be read from its bytes, and says whether it was. It keeps nothing of them.
+func (protoCodec) unmarshal(data []byte, v any) (ok bool, err error) {
+	message, ok := v.(proto.Message)
+	if !ok {
+		return false, nil
+	}
+	return true, proto.Unmarshal(data, message)
 }
 
 // bytesCodec is a codec of the first kind, or of the one before it.
@@ -67,6 +104,11 @@ func (f *format) encode(message any, limit int) (*links.Payload, sizes, error) {
 	if _, ok := message.(*grpc.PreparedMsg); ok {
 		return nil, sizes{}, status.Error(codes.Internal, "grpclinks: a PreparedMsg belongs to grpc-go's own transport")
 	}
+	if small, ok := f.codec.(protoCodec); ok && f.name == "" && message != nil {
+		if data, ok, err := small.marshalSmall(message); ok {
+			return encodedSmall(data, limit, err)
+		}
+	}
 	var data mem.BufferSlice
 	if message != nil {
 		var err error
@@ -91,6 +133,17 @@ func (f *format) encode(message any, limit int) (*links.Payload, sizes, error) {
 		return nil, sizes{}, tooLargeToSend(len(packed)-1, limit)
 	}
 	return links.NewPayload(packed, nil), sizes{length, len(packed) - 1, len(packed)}, nil
+}
+
+func encodedSmall(data []byte, limit int, err error) (*links.Payload, sizes, error) {
+	length := len(data)
+	switch {
+	case err != nil:
+		return nil, sizes{}, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
+	case length > limit:
+		return nil, sizes{}, tooLargeToSend(length, limit)
+	}
+	return links.NewPayload(data, nil), sizes{length, length, length}, nil
 }
 
 func tooLargeToSend(size, limit int) error {
@@ -147,16 +200,27 @@ func (f *format) decode(p *links.Payload, message any, limit int) (sizes, error)
 		p.Free()
 		return s, err
 	}
+	if plain, ok := f.codec.(protoCodec); ok {
+		var done bool
+		if done, err = plain.unmarshal(data, message); done {
+			p.Free()
+			return s, unmarshalError(err)
+		}
+	}
 	if len(data) < countedSize {
 		err = f.codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, message)
 		p.Free()
 	} else {
 		err = f.unmarshalCounted(p, data, message)
 	}
-	if err != nil {
-		return s, status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
+	return s, unmarshalError(err)
+}
+
+func unmarshalError(err error) error {
+	if err == nil {
+		return nil
 	}
-	return s, nil
+	return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
 }
 
 // unmarshalCounted lets the codec keep the message beyond the call, by a reference: its memory is used again once there is none.

@@ -70,39 +70,46 @@ func (c *Conn) takeTicket(r *route, f *frame) string {
 	}
 	r.payloads--
 	in.total = int(f.total)
-	in.payload.size = in.total
+	p := t.Payload
+	p.size = in.total
 	if in.total > r.maxPayload {
-		in.payload.refused = true
+		p.refused = true
 		return ""
 	}
-	in.payload.owner = r
+	p.owner = r
 	// A sender that begins with a large piece means it: what a small one states is believed as its bytes come.
 	if size := min(in.total, statedTrust*len(f.piece)); size < pooledSize {
-		in.payload.data = make([]byte, 0, size)
+		p.data = make([]byte, 0, size)
 	} else {
-		in.payload.data = c.buffers.take(size)
-		in.payload.free = func() { c.buffers.giveBack(in.payload.data) }
+		p.data = c.buffers.take(size)
+		p.free = func() { c.buffers.giveBack(p.data) }
 	}
 	return ""
 }
 
 // addPiece adds the bytes of a frame to the payload they belong to.
 func (c *Conn) addPiece(r *route, in *incoming, f *frame) string {
+	p := in.ticket.Payload
 	switch {
-	case in.payload.refused:
+	case p == nil && in.known:
+		if f.kind == frameMore || len(in.stash) > 0 {
+			return "a piece of no payload"
+		}
+		return ""
+	case p != nil && p.refused:
 		r.owed += int64(len(f.piece))
 		c.giveCredit(r)
-	case !in.known || f.kind == frameMore && f.offset != uint64(len(in.payload.data)):
+	case !in.known || f.kind == frameMore && f.offset != uint64(len(p.data)):
 		return c.stash(in, f)
 	case !in.add(f.piece):
 		return "more bytes than the payload has"
 	}
 	for len(in.stash) > 0 {
-		piece, ok := in.stash[uint64(len(in.payload.data))]
+		piece, ok := in.stash[uint64(len(p.data))]
 		if !ok {
 			break
 		}
-		delete(in.stash, uint64(len(in.payload.data)))
+		delete(in.stash, uint64(len(p.data)))
 		if !in.add(piece) {
 			return "more bytes than the payload has"
 		}
@@ -111,10 +118,11 @@ func (c *Conn) addPiece(r *route, in *incoming, f *frame) string {
 }
 
 func (in *incoming) add(piece []byte) bool {
-	if len(piece) > in.total-len(in.payload.data) {
+	p := in.ticket.Payload
+	if len(piece) > in.total-len(p.data) {
 		return false
 	}
-	in.payload.data = append(in.payload.data, piece...)
+	p.data = append(p.data, piece...)
 	return true
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/packetstream/packetstream/bufio"
 )
 
 // Carrier moves frames between the two ends of a [Conn]: one packet each where it has packets.
@@ -43,37 +45,68 @@ func (d duplex) Close() error {
 // StreamCarrier carries frames over a byte stream, such as a net.Conn, or the pipes of a process by [Duplex]. Each frame has its length
 // before it as a uvarint. A Read that waits must return when rw is closed.
 func StreamCarrier(rw io.ReadWriteCloser) Carrier {
-	return &stream{rw: rw, limit: hardMaxFrame, direct: directOf(rw)}
+	s := &stream{rw: rw, limit: hardMaxFrame}
+	var writer io.Writer = rw
+	if pair, ok := rw.(duplex); ok {
+		writer = pair.Writer
+	}
+	if out := bufio.NewOutput(writer); out.NonBlocking() {
+		s.out = out
+	}
+	return s
 }
 
 // stream is used by one reader and one writer.
 type stream struct {
 	rw io.ReadWriteCloser
-	// direct writes without waiting, nil where that cannot be.
-	direct *directWriter
-	limit  uint64
-	buf    []byte
-	start  int // of what was read and not taken
-	end    int
-	begun  bool
+	// out can write without waiting; it is nil where that cannot be.
+	out      *bufio.Output
+	unsent   unsent
+	enlarged bool
+	limit    uint64
+	buf      []byte
+	start    int // of what was read and not taken
+	end      int
+	begun    bool
 	// filled says that the last read filled the buffer, so that there is likely to be more.
 	filled bool
 }
 
 func (s *stream) WriteFrames(batch []byte) error {
-	_, err := s.rw.Write(batch)
-	return err
-}
-
-// writeNow writes what the descriptor takes without waiting, which is nothing where there is none that never waits.
-func (s *stream) writeNow(batch []byte) (int, error) {
-	if s.direct == nil {
-		return 0, nil
+	if s.out == nil {
+		_, err := s.rw.Write(batch)
+		return err
 	}
-	return s.direct.write(batch)
+	if !s.enlarged && len(batch) >= bulkBatch {
+		s.enlarged = true
+		s.out.Enlarge()
+	}
+	s.unsent = batch
+	return s.out.Write(&s.unsent, true)
 }
 
-func (s *stream) Close() error { return s.rw.Close() }
+// writeNow writes what the descriptor takes without waiting, and says how much that was.
+func (s *stream) writeNow(batch []byte) (int, error) {
+	s.unsent = batch
+	err := s.out.Write(&s.unsent, false)
+	if errors.Is(err, bufio.ErrWouldBlock) {
+		err = nil
+	}
+	return len(batch) - len(s.unsent), err
+}
+
+// unsent is the rest of a batch as the source of an output.
+type unsent []byte
+
+func (u *unsent) Next(bufs [][]byte) [][]byte { return append(bufs, *u) }
+func (u *unsent) Wrote(n int)                 { *u = (*u)[n:] }
+
+func (s *stream) Close() error {
+	if s.out == nil {
+		return s.rw.Close()
+	}
+	return errors.Join(s.out.Close(), s.rw.Close())
+}
 
 // ReadFrame shows what it read in the error if that cannot be a frame, because then it is most often something that a program printed.
 func (s *stream) ReadFrame() ([]byte, error) {

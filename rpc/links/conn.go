@@ -40,14 +40,14 @@ type Conn struct {
 	ours    settings
 	near    mate
 	begin   sync.Once
-	running sync.WaitGroup // the reader and the writer
-	stopped chan struct{}  // closed when both have returned and the mate was told
-	flushed chan struct{}  // closed when the writer has returned
-	hello   chan struct{}  // closed when the peer's HELLO came
+	reading turn
+	stopped chan struct{} // closed when nobody reads or writes any more and the mate was told
+	flushed chan struct{} // closed when the writer has returned
+	hello   chan struct{} // closed when the peer's HELLO came
 
 	buffers buffers
 
-	// The reader's own.
+	// What follows is for who has the turn to read.
 	decode     decoder
 	frame      frame
 	due        []*Ticket
@@ -97,6 +97,7 @@ func NewConn(carrier Carrier, opts *ConnOptions) (*Conn, error) {
 		return nil, err
 	}
 	c.work.L = &c.mu
+	c.reading.lend(carrier)
 	c.nextWire = uint64(c.opts.Side)
 	c.ours = settings{frame: uint64(c.opts.MaxMetadata + pieceSize + frameOverhead), window: uint64(c.opts.Window),
 		operations: uint64(c.opts.MaxOperations), metadata: uint64(c.opts.MaxMetadata), payload: uint64(c.opts.MaxPayload)}
@@ -138,7 +139,7 @@ func (c *Conn) Join(link Link) {
 	c.begin.Do(c.start)
 }
 
-// start starts the reader, which ends with the carrier, and the writer, which ends when the connection does; stop waits for both.
+// start starts to read, which ends with the carrier, and the writer, which ends when the connection does; end waits for both.
 func (c *Conn) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,8 +149,7 @@ func (c *Conn) start() {
 	// HELLO goes before what is urgent already.
 	hello := appendFrame(nil, func(b []byte) []byte { return appendHello(b, c.opts.Side, c.ours) })
 	c.urgent = append(hello, c.urgent...)
-	c.running.Add(2)
-	go c.read()
+	c.attend()
 	go c.write()
 }
 
@@ -213,6 +213,8 @@ func (c *Conn) Ping(ctx context.Context) error {
 		defer c.mu.Unlock()
 		delete(c.pings, token)
 	}()
+	c.park()
+	defer c.unpark()
 	select {
 	case <-answered:
 		return nil
@@ -247,9 +249,12 @@ func (c *Conn) end(err error) {
 		err = c.opts.Reason(err)
 	}
 	c.tellAll(err)
-	// This ends when the reader and the writer have: the carrier is closed, and Close and Done wait for them.
+	// This ends when nobody reads or writes any more: the carrier is closed, and Close and Done wait for it.
 	go func() {
-		c.running.Wait()
+		if started {
+			<-c.flushed
+			c.reading.takeLast()
+		}
 		close(c.stopped)
 	}()
 }
@@ -278,15 +283,18 @@ func (c *Conn) tellAll(err error) {
 	c.tell(last)
 }
 
-// tell hands tickets to the mate, without the lock.
-func (c *Conn) tell(tickets []*Ticket) {
+// tell hands tickets to the mate, without the lock. It says whether any may have been kept.
+func (c *Conn) tell(tickets []*Ticket) (kept bool) {
 	if len(tickets) == 0 {
-		return
+		return false
 	}
 	link := c.near.get()
 	for _, t := range tickets {
-		link.Accept(t)
+		if handOver(link, t) {
+			kept = true
+		}
 	}
+	return kept
 }
 
 // unlock unlocks mu and then frees what was dropped under it.

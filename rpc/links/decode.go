@@ -23,11 +23,9 @@ type frame struct {
 	reason    string
 }
 
-// incoming is a ticket on its way in. What most tickets point to lies in it, so that they are one piece of memory.
+// incoming is a ticket on its way in. It is used again once it was handed on and nobody has kept the ticket.
 type incoming struct {
 	ticket  Ticket
-	payload Payload
-	code    uint32
 	total   int
 	stash   map[uint64][]byte // pieces that came before their turn, by offset
 	known   bool              // the ticket itself has come
@@ -35,13 +33,30 @@ type incoming struct {
 }
 
 func (in *incoming) whole() bool {
-	return in.known && (in.ticket.Payload == nil || len(in.payload.data) == in.total || in.payload.refused)
+	return in.known && (in.ticket.Payload == nil || len(in.ticket.Payload.data) == in.total || in.ticket.Payload.refused)
 }
 
 // decoder reads frames. It checks every size against a limit before it takes memory for it.
 type decoder struct {
 	maxMetadata int
 	names       map[string]string
+	spare       *incoming
+}
+
+// take returns an incoming for a ticket.
+func (d *decoder) take() *incoming {
+	in := d.spare
+	if d.spare = nil; in == nil {
+		in = new(incoming)
+	}
+	in.known = true
+	return in
+}
+
+// giveBack keeps an incoming of which nobody has anything any more.
+func (d *decoder) giveBack(in *incoming) {
+	*in = incoming{}
+	d.spare = in
 }
 
 // cursor reads one frame; the first fault stays.
@@ -180,7 +195,7 @@ func (d *decoder) ticket(c *cursor, f *frame) {
 	if c.fault != "" {
 		return
 	}
-	f.in = &incoming{known: true}
+	f.in = d.take()
 	t := &f.in.ticket
 	if f.mask&hasMethod != 0 {
 		t.Group, t.Method = d.name(c), d.name(c)
@@ -203,7 +218,7 @@ func (d *decoder) ticket(c *cursor, f *frame) {
 	if f.mask&hasPayload != 0 {
 		f.total = c.max(hardMaxPayload, "payload size")
 		f.piece = c.bytes(c.max(f.total, "piece"))
-		t.Payload = &f.in.payload
+		t.Payload = new(Payload)
 	}
 	d.ticketEnd(c, f)
 }
@@ -214,8 +229,8 @@ func (d *decoder) ticketEnd(c *cursor, f *frame) {
 		t.Terminal = d.metadata(c)
 	}
 	if f.mask&hasCode != 0 {
-		f.in.code = uint32(c.max(1<<32-1, "code"))
-		t.Code = &f.in.code
+		code := uint32(c.max(1<<32-1, "code"))
+		t.Code = &code
 	}
 	if f.mask&hasMessage != 0 {
 		message := string(c.bytes(c.max(uint64(d.maxMetadata), "message")))

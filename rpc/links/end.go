@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Servicer serves the operations that come from the peer.
 type Servicer interface {
-	// Service is called once an operation, on a goroutine of its own. ctx ends with the operation. The method is refused by a
+	// Service is called once an operation, on a goroutine that does nothing else meanwhile. ctx ends with the operation. The method is refused by a
 	// *NoSuchMethodError; any other error ends the operation as a local failure. After nil the operation goes on until it is completed.
 	Service(ctx context.Context, op *Operation) error
 }
@@ -36,7 +37,7 @@ type EndOptions struct {
 	MaxPayload int
 	// SendBuffer is how many bytes of one operation may be under way before Send waits; 0 is DefaultSendBuffer.
 	SendBuffer int
-	// Run runs a servicer's call; nil gives each a goroutine. What it runs may wait for the peer, so it must not be the caller's goroutine
+	// Run runs a servicer's call; nil gives each a goroutine, or that of a connection's reader while another one reads. What it runs may wait for the peer, so it must not be the caller's goroutine
 	// unless the servicer never waits.
 	Run func(func())
 }
@@ -55,7 +56,8 @@ type End struct {
 	servicer Servicer
 	opts     EndOptions
 	near     mate
-	serving  sync.WaitGroup // the goroutines of servicers; Stop waits for them
+	conn     atomic.Pointer[Conn] // the link, or what is below it, if that is a connection
+	serving  sync.WaitGroup       // the goroutines of servicers; Stop waits for them
 
 	// mu guards what follows. An operation's lock is never taken under it, and nothing is called under it.
 	mu         sync.Mutex
@@ -84,7 +86,10 @@ func NewEnd(servicer Servicer, opts *EndOptions) *End {
 }
 
 // Join sets the link that the end works over.
-func (e *End) Join(link Link) { e.near.set(link) }
+func (e *End) Join(link Link) {
+	e.near.set(link)
+	e.conn.Store(connBelow(link))
+}
 
 // MaxPayload tells the link what size to take; see EndOptions.
 func (e *End) MaxPayload() int { return e.opts.MaxPayload }
@@ -232,69 +237,86 @@ func (e *End) register(op *Operation) error {
 }
 
 // Accept takes a ticket from the link.
-func (e *End) Accept(t *Ticket) {
+func (e *End) Accept(t *Ticket) { e.acceptBriefly(t) }
+
+// acceptBriefly is Accept that says whether the ticket was kept, as one is that waits for an earlier one.
+func (e *End) acceptBriefly(t *Ticket) (kept bool) {
 	e.mu.Lock()
 	op := e.operations[t.ID]
 	if op != nil {
 		e.mu.Unlock()
-		op.accept(t)
-		return
+		return op.accept(t)
 	}
-	op, held, refusal := e.admit(t)
+	a := e.admit(t)
 	e.mu.Unlock()
-	if op == nil {
-		t.Payload.Free()
-		if refusal != nil {
-			e.near.get().Accept(refusal)
+	if a.op == nil {
+		for _, dropped := range a.early {
+			dropped.Payload.Free()
 		}
-		return
+		if !a.kept {
+			t.Payload.Free()
+		}
+		if a.refusal != nil {
+			e.near.get().Accept(a.refusal)
+		}
+		return a.kept
 	}
-	op.beginService(t)
-	for _, later := range held {
-		op.accept(later)
+	a.op.beginService(t)
+	for _, later := range a.early {
+		a.op.accept(later)
 	}
-	e.serve(op)
+	e.serve(a.op)
+	return false
+}
+
+// admission is what becomes of a ticket of an operation that does not run, and of those of the same operation that came before it.
+type admission struct {
+	op      *Operation // that it begins
+	early   []*Ticket
+	kept    bool // it is early itself
+	refusal *Ticket
 }
 
 // admit decides about a ticket of an operation that does not run, with mu held. Only number 0 of one never seen begins an operation: any
 // other ticket is either early, and waits for number 0, or late, and its operation is over.
-func (e *End) admit(t *Ticket) (op *Operation, held []*Ticket, refusal *Ticket) {
-	if !t.ID.fromBeyond() || e.seen.has(t.ID) {
-		return nil, nil, nil
-	}
-	if t.Termination.Abort() {
+func (e *End) admit(t *Ticket) admission {
+	serving := e.servicer != nil && e.started && !e.stopping
+	switch {
+	case !t.ID.fromBeyond() || e.seen.has(t.ID):
+		return admission{}
+	case t.Termination.Abort():
 		e.seen.add(t.ID)
-		e.early.take(t.ID)
-		return nil, nil, nil
-	}
-	if t.Seq > 0 {
-		if e.servicer != nil && e.started && !e.stopping {
-			e.early.hold(t)
-		}
-		return nil, nil, nil
+		return admission{early: e.early.take(t.ID)}
+	case t.Seq > 0 && serving:
+		e.early.hold(t)
+		return admission{kept: true}
+	case t.Seq > 0:
+		return admission{}
 	}
 	e.seen.add(t.ID)
-	held = e.early.take(t.ID)
-	if e.servicer == nil || !e.started || e.stopping {
+	early := e.early.take(t.ID)
+	if !serving {
 		why := "nothing is served at this end"
 		if e.stopping {
 			why = "this end is stopping"
 		}
-		return nil, nil, &Ticket{ID: t.ID, Termination: Shutdown, Message: &why}
+		return admission{early: early, refusal: &Ticket{ID: t.ID, Termination: Shutdown, Message: &why}}
 	}
-	op = &Operation{home: e, id: t.ID, service: true, group: t.Group, method: t.Method, begun: time.Now(), allowance: 1, localAllowance: 1}
+	op := &Operation{home: e, id: t.ID, service: true, group: t.Group, method: t.Method, begun: time.Now(), allowance: 1, localAllowance: 1}
 	e.operations[t.ID] = op
 	e.serving.Add(1)
-	return op, held, nil
+	return admission{op: op, early: early}
 }
 
 // serve runs the servicer, which is counted in serving.
 func (e *End) serve(op *Operation) {
-	if e.opts.Run == nil {
+	conn := e.conn.Load()
+	switch {
+	case e.opts.Run != nil:
+		e.opts.Run(op.runService)
+	case conn == nil || !conn.runLater(op.runService):
 		go op.runService()
-		return
 	}
-	e.opts.Run(op.runService)
 }
 
 func (op *Operation) runService() {

@@ -425,3 +425,35 @@ func TestNames(t *testing.T) {
 	require.ErrorContains(t, &PayloadTooLargeError{9}, "9")
 	require.ErrorContains(t, &ProtocolError{Detail: "bad"}, "bad")
 }
+
+// A ticket that comes before the first of its operation keeps its payload until it is handed on, or nobody can want it any more.
+func TestEarlyTicketsKeepTheirPayloads(t *testing.T) {
+	got := make(chan string, 1)
+	end := NewEnd(ServicerFunc(func(ctx context.Context, op *Operation) error {
+		data, err := op.Recv(ctx)
+		got <- string(data)
+		return err
+	}), nil)
+	require.NoError(t, end.Start())
+	beyond := &Recorder{}
+	Join(end, beyond)
+	freed := make(map[OperationID]bool)
+	early := func(id OperationID) *Ticket {
+		data := []byte("early")
+		return &Ticket{ID: id, Seq: 1, Payload: NewPayload(data, func() { freed[id] = true; data[0] = 'X' })}
+	}
+	end.Accept(early(1))
+	require.False(t, freed[1])
+	end.Accept(&Ticket{ID: 1, Group: "g", Method: "m", Subscription: SubscriptionFull})
+	require.Equal(t, "early", <-got)
+
+	end.Accept(early(3))
+	end.Accept(&Ticket{ID: 3, Seq: 2, Termination: Cancellation})
+	require.True(t, freed[3])
+
+	end.Accept(early(5))
+	stopped := end.Stop(0)
+	end.Accept(&Ticket{ID: 5, Group: "g", Method: "m", Subscription: SubscriptionFull})
+	require.True(t, freed[5])
+	<-stopped
+}

@@ -46,6 +46,8 @@ const (
 	maxDirect = 2
 	// batchSize (bytes) is how much is gathered into one write while operations have pieces waiting.
 	batchSize = 64 << 10
+	// bulkBatch (bytes) is from where on a batch makes a pipe be enlarged.
+	bulkBatch = 32 << 10
 	// maxBuffered (bytes) is how much small traffic may wait for a write; above it payloads stay with their operations, whose senders wait.
 	maxBuffered = 1 << 20
 	// maxControl (bytes) bounds grants, aborts and pongs that wait for a write: a peer that makes us answer and does not read is cut off.

@@ -35,6 +35,33 @@ type startsJoined interface{ startsJoined() }
 func (*Conn) startsJoined()      {}
 func (*splitFace) startsJoined() {}
 
+// briefLink is a link that says whether it has kept a ticket, whose memory can be used again if not.
+type briefLink interface{ acceptBriefly(*Ticket) (kept bool) }
+
+// handOver has a link accept a ticket, and says whether it may have kept it.
+func handOver(link Link, t *Ticket) (kept bool) {
+	if brief, ok := link.(briefLink); ok {
+		return brief.acceptBriefly(t)
+	}
+	link.Accept(t)
+	return true
+}
+
+// connBelow is the connection that a link is or stands for, nil if there is none.
+func connBelow(link Link) *Conn {
+	for link != nil {
+		if conn, ok := link.(*Conn); ok {
+			return conn
+		}
+		outer, ok := link.(interface{ Unwrap() Link })
+		if !ok {
+			return nil
+		}
+		link = outer.Unwrap()
+	}
+	return nil
+}
+
 // mate is the place for a link's mate.
 type mate struct {
 	mu   sync.RWMutex // guards link; nothing is called under it
@@ -97,12 +124,13 @@ type splitter struct {
 }
 
 // Accept is the link's mate's: it takes what comes from beyond.
-func (s *splitter) Accept(t *Ticket) {
+func (s *splitter) Accept(t *Ticket) { s.acceptBriefly(t) }
+
+func (s *splitter) acceptBriefly(t *Ticket) (kept bool) {
 	if t.ID.fromBeyond() {
-		s.serves.near.get().Accept(t)
-	} else {
-		s.calls.near.get().Accept(t)
+		return handOver(s.serves.near.get(), t)
 	}
+	return handOver(s.calls.near.get(), t)
 }
 
 func (s *splitter) Join(Link) {}
@@ -135,6 +163,8 @@ type splitFace struct {
 }
 
 func (f *splitFace) Accept(t *Ticket) { f.splitter.link.Accept(t) }
+
+func (f *splitFace) acceptBriefly(t *Ticket) (kept bool) { return handOver(f.splitter.link, t) }
 
 func (f *splitFace) Join(link Link) {
 	f.near.set(link)

@@ -63,6 +63,8 @@ type Operation struct {
 	attend         func(Advance) error
 	attending      bool
 	received       chan struct{}
+	fetching       bool // a receiver reads for itself
+	poked          bool // it was told of the end
 
 	// Transmission.
 	sendSeq     uint64
@@ -75,6 +77,7 @@ type Operation struct {
 	queued      int // cost of the payloads that are not freed
 	outbox      []*Ticket
 	outboxStart [2]*Ticket
+	spare       *Ticket // one that the link has not kept
 	relaying    bool
 	writable    chan struct{}
 
@@ -203,9 +206,10 @@ func (op *Operation) SendPayload(ctx context.Context, p *Payload) error {
 
 // AdvanceContext is Advance that waits as Send does if there is a payload.
 func (op *Operation) AdvanceContext(ctx context.Context, a Advance) error {
+	ended := op.endOf(ctx)
 	op.mu.Lock()
 	for a.Payload != nil && !op.ended && !op.deaf() && op.queued >= op.home.opts.SendBuffer {
-		if err := op.wait(ctx, &op.writable); err != nil {
+		if err := op.wait(ctx, ended, &op.writable); err != nil {
 			op.discard(a.Payload)
 			op.release()
 			return err
@@ -222,6 +226,7 @@ func (op *Operation) AdvanceContext(ctx context.Context, a Advance) error {
 // Receive waits for the next step of the peer. After its completion it returns io.EOF; once the operation has ended otherwise it returns an
 // *OutcomeError, and ctx.Err() when ctx ends. Whoever takes a payload frees it.
 func (op *Operation) Receive(ctx context.Context) (Advance, error) {
+	ended := op.endOf(ctx)
 	op.mu.Lock()
 	for {
 		if a, ok := op.next(); ok {
@@ -236,7 +241,7 @@ func (op *Operation) Receive(ctx context.Context) (Advance, error) {
 		case op.ended:
 			err = &OutcomeError{op.outcome}
 		default:
-			err = op.wait(ctx, &op.received)
+			err = op.await(ctx, ended)
 			if err == nil {
 				continue
 			}

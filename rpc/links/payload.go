@@ -5,13 +5,13 @@ import "sync/atomic"
 // Payload is one message on its way. Whoever ends its way calls Free: a link that has written it, or the application that has read it.
 // That is what gives room for the next one, so a payload that is never freed holds its sender back.
 type Payload struct {
-	data []byte
-	size int
+	data  []byte
+	size  int
+	free  func()
+	owner payloadOwner
+	freed atomic.Bool
 	// refused payloads were too large: they have a size and no bytes.
 	refused bool
-	free    func()
-	owner   payloadOwner
-	freed   atomic.Bool
 }
 
 // payloadOwner counts what is under way: the operation that sends, or the connection that received.

@@ -1,10 +1,11 @@
 package links
 
-// accept takes a ticket from the link.
-func (op *Operation) accept(t *Ticket) {
+// accept takes a ticket from the link, and says whether it was kept.
+func (op *Operation) accept(t *Ticket) (kept bool) {
 	op.mu.Lock()
-	op.take(t)
+	kept = op.take(t)
 	op.release()
+	return kept
 }
 
 // beginService takes the ticket that began the operation at the service side.
@@ -24,8 +25,8 @@ func (op *Operation) beginService(t *Ticket) {
 	op.release()
 }
 
-// take puts a ticket in its place: an abort counts at once, everything else in the order of the numbers.
-func (op *Operation) take(t *Ticket) {
+// take puts a ticket in its place: an abort counts at once, everything else in the order of the numbers. It says whether the ticket waits.
+func (op *Operation) take(t *Ticket) (kept bool) {
 	_, twice := op.held[t.Seq]
 	switch {
 	case op.ended:
@@ -41,10 +42,12 @@ func (op *Operation) take(t *Ticket) {
 			op.held = make(map[uint64]*Ticket)
 		}
 		op.held[t.Seq] = t
+		return true
 	default:
 		op.process(t)
 		op.processHeld()
 	}
+	return false
 }
 
 func (op *Operation) processHeld() {
@@ -93,7 +96,9 @@ func (op *Operation) process(t *Ticket) {
 		}
 		op.allow(t.Allowance)
 	}
-	wake(op.received)
+	if !op.fetching {
+		wake(op.received)
+	}
 	if op.deaf() {
 		wake(op.writable)
 	}

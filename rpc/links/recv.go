@@ -2,22 +2,6 @@ package links
 
 import "fmt"
 
-// read is the reader: it takes frames until the carrier ends or the peer breaks the rules. It waits for nobody else.
-func (c *Conn) read() {
-	defer c.running.Done()
-	for {
-		b, err := c.carrier.ReadFrame()
-		if err != nil {
-			c.end(gone(err))
-			return
-		}
-		if err := c.take(b); err != nil {
-			c.end(err)
-			return
-		}
-	}
-}
-
 // take takes one frame and returns what ends the connection.
 func (c *Conn) take(b []byte) error {
 	if len(b) > int(c.ours.frame) {
@@ -130,7 +114,9 @@ func (c *Conn) takeForRoute(f *frame) error {
 	tooMuch := len(c.urgent) > maxControl
 	due := c.due
 	c.unlock()
-	c.tell(due)
+	if kept := c.tell(due); !kept && len(due) == 1 && f.in != nil && due[0] == &f.in.ticket {
+		c.decode.giveBack(f.in)
+	}
 	clear(due)
 	c.due = due[:0]
 	if tooMuch && err == nil {
@@ -298,6 +284,7 @@ func (c *Conn) admit(r *route, in *incoming) bool {
 	r.known = true
 	c.early--
 	c.served++
+	c.reading.company.Add(1)
 	in.ticket.Allowance = addCredit(in.ticket.Allowance, r.allowance)
 	return true
 }

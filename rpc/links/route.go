@@ -62,6 +62,7 @@ func (c *Conn) drop(r *route) {
 	switch {
 	case !r.mine && r.known:
 		c.served--
+		c.reading.company.Add(-1)
 	case !r.mine:
 		c.early--
 	case r.opened:
@@ -69,6 +70,7 @@ func (c *Conn) drop(r *route) {
 			delete(c.byWire, r.wire)
 		}
 		c.open--
+		c.reading.company.Add(-1)
 		c.openWaiting()
 	}
 }
@@ -93,7 +95,7 @@ func (r *route) creditCurrent() {
 	if r.untaken > 0 || r.current == nil || r.current.ticket.Payload == nil {
 		return
 	}
-	n := int64(len(r.current.payload.data)) - r.current.granted
+	n := int64(len(r.current.ticket.Payload.data)) - r.current.granted
 	r.current.granted += n
 	r.owed += n
 }

@@ -40,7 +40,10 @@ func closeFrame(b []byte, mark frameMark) []byte {
 }
 
 // Accept takes a ticket from the mate. It never blocks: what cannot go yet waits with its operation.
-func (c *Conn) Accept(t *Ticket) {
+func (c *Conn) Accept(t *Ticket) { c.acceptBriefly(t) }
+
+// acceptBriefly is Accept that says whether the ticket waits to be written.
+func (c *Conn) acceptBriefly(t *Ticket) (kept bool) {
 	c.mu.Lock()
 	r := c.byHop[t.ID]
 	var answer *Ticket
@@ -49,13 +52,17 @@ func (c *Conn) Accept(t *Ticket) {
 	}
 	written := t.Payload
 	if r != nil {
-		written, answer = c.post(r, t)
+		kept, answer = c.post(r, t)
+	}
+	if kept {
+		written = nil
 	}
 	c.writeNow()
 	written.Free()
 	if answer != nil {
 		c.near.get().Accept(answer)
 	}
+	return kept
 }
 
 // newOwn makes a route for an operation of our mate, or the answer that there can be none.
@@ -103,6 +110,7 @@ func (c *Conn) openWaiting() {
 			}
 			c.openRoute(r)
 			c.open++
+			c.reading.company.Add(1)
 			c.schedule(r)
 		}
 		c.waiting[0] = nil
@@ -133,14 +141,14 @@ func (r *route) mayWrite() bool {
 	return p == nil || p.size == 0 || r.credit > 0
 }
 
-// post takes a ticket for a route. It returns the payload if that was written already, and an answer if the ticket cannot be sent.
-func (c *Conn) post(r *route, t *Ticket) (written *Payload, answer *Ticket) {
+// post takes a ticket for a route. It says whether the ticket waits to be written, and returns an answer if it cannot be sent.
+func (c *Conn) post(r *route, t *Ticket) (kept bool, answer *Ticket) {
 	if t.Termination.Abort() {
 		c.sendAbort(r, t)
-		return t.Payload, nil
+		return false, nil
 	}
 	if r.sent && !t.saysNothing() {
-		return t.Payload, nil
+		return false, nil
 	}
 	r.payloads += uint64(t.Allowance)
 	if !r.opened && len(r.queue) == 0 {
@@ -150,17 +158,17 @@ func (c *Conn) post(r *route, t *Ticket) (written *Payload, answer *Ticket) {
 	switch {
 	case r.named() && t.onlyGrants():
 		c.sendGrant(r, t.Allowance)
-		return nil, nil
+		return false, nil
 	case describedLen(t) > c.describedLimit():
-		return t.Payload, c.refuseOwn(r, metadataTooLarge)
+		return false, c.refuseOwn(r, metadataTooLarge)
 	case !r.opened || len(r.queue) > 0 || t.Payload != nil && !c.fits(r, t.Payload):
 		r.queue = append(r.queue, t)
 		c.schedule(r)
-		return nil, nil
+		return true, nil
 	}
 	c.out = c.writeTicket(c.out, r, t, pieceOf(t, 0, pieceSize))
 	c.writtenOut(r, t)
-	return t.Payload, nil
+	return false, nil
 }
 
 // fits says whether a payload may be written at once, as small traffic.

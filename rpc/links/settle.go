@@ -6,15 +6,27 @@ import (
 	"io"
 )
 
-// wait gives the lock away until the signal comes, and has it again when it returns.
-func (op *Operation) wait(ctx context.Context, signal *chan struct{}) error {
+// endOf is the end of a context that a call on the operation is given, nil if the operation's own end is all there is to wait for. It is asked
+// before the lock is taken, which the operation's context needs.
+func (op *Operation) endOf(ctx context.Context) <-chan struct{} {
+	if ctx == op.Context() {
+		return nil
+	}
+	return ctx.Done()
+}
+
+// wait gives the lock away until the signal comes or ctx ends, and has it again when it returns.
+func (op *Operation) wait(ctx context.Context, ended <-chan struct{}, signal *chan struct{}) error {
 	if *signal == nil {
 		*signal = make(chan struct{}, 1)
 	}
 	signalled := *signal
 	op.release()
+	if conn := op.home.conn.Load(); conn != nil {
+		conn.park()
+		defer conn.unpark()
+	}
 	defer op.mu.Lock()
-	ended := ctx.Done()
 	if ended == nil {
 		<-signalled
 		return nil
@@ -25,6 +37,35 @@ func (op *Operation) wait(ctx context.Context, signal *chan struct{}) error {
 	case <-ended:
 		return ctx.Err()
 	}
+}
+
+// await waits for the peer's next step: by reading for it, or for who reads. It gives the lock away, and has it again when it returns.
+func (op *Operation) await(ctx context.Context, ended <-chan struct{}) error {
+	conn := op.home.conn.Load()
+	if conn == nil || op.fetching || ended != nil || !conn.reading.alone() {
+		return op.wait(ctx, ended, &op.received)
+	}
+	if op.received == nil {
+		op.received = make(chan struct{}, 1)
+	}
+	received := op.received
+	select {
+	case <-received: // of a step that was taken since
+	default:
+	}
+	op.fetching, op.poked = true, false
+	op.release()
+	read := conn.readFor(func() bool {
+		op.mu.Lock()
+		defer op.mu.Unlock()
+		return op.ended || op.available()
+	}, received)
+	op.mu.Lock()
+	op.fetching = false
+	if read || op.ended || op.available() {
+		return nil
+	}
+	return op.wait(ctx, ended, &op.received)
 }
 
 // wake lets one waiter look again; it passes the signal on if another may go on too.
@@ -116,6 +157,12 @@ func (op *Operation) release() {
 			op.relay()
 		case op.attend != nil && !op.attending && op.available():
 			op.attendNext()
+		case op.ended && op.fetching && !op.poked:
+			op.poked = true
+			conn := op.home.conn.Load()
+			op.mu.Unlock()
+			conn.reading.poke()
+			op.mu.Lock()
 		case len(op.garbage) > 0:
 			garbage := op.garbage
 			op.garbage = nil
@@ -142,8 +189,12 @@ func (op *Operation) relay() {
 		t := op.outbox[i]
 		op.outbox[i] = nil
 		op.mu.Unlock()
-		link.Accept(t)
+		kept := handOver(link, t)
 		op.mu.Lock()
+		if !kept {
+			*t = Ticket{}
+			op.spare = t
+		}
 	}
 	op.outbox = op.outbox[:0]
 	op.relaying = false

@@ -50,7 +50,8 @@ func (op *Operation) advance(a Advance) error {
 		op.discard(a.Payload)
 		return err
 	}
-	t := &Ticket{Initial: a.Initial}
+	t := op.newTicket()
+	t.Initial = a.Initial
 	if a.Initial != nil {
 		op.sentInitial = true
 	}
@@ -79,6 +80,8 @@ func (op *Operation) advance(a Advance) error {
 	}
 	if !t.onlyGrants() || t.Allowance > 0 {
 		op.emit(t)
+	} else {
+		op.spare = t
 	}
 	op.completionSent()
 	return nil
@@ -128,6 +131,15 @@ func (op *Operation) allow(n uint32) {
 		op.emit(t)
 	}
 	op.completionSent()
+}
+
+// newTicket returns an empty ticket.
+func (op *Operation) newTicket() *Ticket {
+	t := op.spare
+	if op.spare = nil; t == nil {
+		t = new(Ticket)
+	}
+	return t
 }
 
 // emit numbers a ticket and puts it in the outbox, from where release hands it to the link. Credit that is due rides along.

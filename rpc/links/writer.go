@@ -7,7 +7,6 @@ import (
 
 // write is the writer goroutine: what is urgent first, then small traffic in its order, then the operations with larger payloads in turn.
 func (c *Conn) write() {
-	defer c.running.Done()
 	defer close(c.flushed)
 	c.mu.Lock()
 	for {
@@ -69,7 +68,7 @@ func (c *Conn) unlockAndTell() {
 // operations at once it is left to the writer goroutine, which makes fewer and larger writes. It unlocks.
 func (c *Conn) writeNow() {
 	s, ok := c.carrier.(*stream)
-	if !ok || s.direct == nil || c.writing || len(c.rest) > 0 || c.open+c.served > maxDirect || c.ending || len(c.urgent)+len(c.out) == 0 {
+	if !ok || s.out == nil || c.writing || len(c.rest) > 0 || c.open+c.served > maxDirect || c.ending || len(c.urgent)+len(c.out) == 0 {
 		if c.anythingDue() {
 			c.work.Signal()
 		}

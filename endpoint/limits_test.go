@@ -52,6 +52,29 @@ func TestListenerLimitsRequests(t *testing.T) {
 	}
 }
 
+// A peer with extensions knows that what was over the limit was not begun, and may be asked of another connection.
+func TestListenerLimitsRequestsWithExtensions(t *testing.T) {
+	noLeaks(t)
+	l := listen(t, "tcp:127.0.0.1:0")
+	l.Limits.MaxRequests = 1
+	entered, release := make(chan struct{}), make(chan struct{})
+	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+		close(entered)
+		<-release
+		return echo(ctx, req)
+	})})
+	conn := dial(t, l, &pconn.Options{Extensions: pconn.ExtensionsRequired})
+	first, err := conn.Submit(t.Context(), pconn.Request{})
+	require.NoError(t, err)
+	<-entered
+	_, err = conn.Do(t.Context(), pconn.Request{})
+	require.ErrorIs(t, err, pconn.ErrGoingAway)
+	close(release)
+	_, err = first.Wait(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, conn.Wait())
+}
+
 // A peer that does not go after the last request loses its place all the same.
 func TestListenerLimitsRequestsOfStubborn(t *testing.T) {
 	noLeaks(t)

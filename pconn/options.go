@@ -74,7 +74,8 @@ type Options struct {
 	MaxHandlers int
 
 	// MaxRequests is how many requests of the peer are accepted before the connection shuts down, as by
-	// Shutdown: those accepted are answered, and later ones are rejected. 0 is no limit.
+	// Shutdown: those accepted are answered, and later ones are rejected, which matches ErrGoingAway at a peer that
+	// has the extensions. 0 is no limit.
 	MaxRequests uint64
 
 	// DrainTimeout bounds the wait for answers to accepted requests after the peer has ended its

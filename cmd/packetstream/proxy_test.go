@@ -218,11 +218,13 @@ func TestServeSharedTrouble(t *testing.T) {
 	r := packetstream(t, "check", "--requests=1", test.at)
 	assert.Equal(t, exitFailed, r.code, "it cannot ask back")
 
-	dying := shared("exec:kill -9 $PPID; sleep 60")
+	// What it said last is for who runs it, and for none of those who share it.
+	dying := shared("exec:echo secret >/proc/$PPID/fd/2; kill -9 $PPID; sleep 60")
 	c := dial(t, dying.at)
 	_, err = c.Do(deadline(t), pconn.Request{})
 	require.ErrorAs(t, err, &rejected)
-	assert.Contains(t, rejected.Text(), "signal: killed")
+	assert.Equal(t, "the process that was asked has ended: signal: killed", rejected.Text())
+	eventually(t, "the log has it", func() bool { return strings.Contains(dying.stderr.all(), "secret") })
 	_, err = c.Do(deadline(t), pconn.Request{})
 	require.Error(t, err)
 	assert.False(t, errors.Is(err, pconn.ErrPeerClosed), "the connection outlives the process")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/endpoint/pool"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -27,16 +29,23 @@ func (r relay) ServePacket(ctx context.Context, req *pconn.Request) (pconn.Reply
 	return reply, nil
 }
 
-// relayed is an error as the one who asked is to see it.
+// relayed is an error as the one who asked is to see it. What a process that others use as well has said on its
+// standard error is none of it.
 func relayed(ctx context.Context, err error) error {
 	var rejected *pconn.RemoteError
+	var unavailable *pool.UnavailableError
+	var exit *endpoint.ExitError
 	switch {
 	case errors.As(err, &rejected):
 		return pconn.NewError(rejected.Code, rejected.Text(), rejected.Details...)
 	case ctx.Err() != nil:
 		return err
+	case errors.As(err, &unavailable):
+		return pconn.Errorf("there is no process to ask: %d have failed in a row", unavailable.Failures)
+	case errors.As(err, &exit):
+		return pconn.Errorf("the process that was asked has ended: %v", &exit.Exit)
 	}
-	return pconn.Errorf("%w", err)
+	return err
 }
 
 // noAsking rejects what a shared process asks: it cannot say whom.

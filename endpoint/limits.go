@@ -12,11 +12,14 @@ const (
 
 	// stderrRead is the most bytes taken from a child's standard error at once, and stderrChunks how
 	// many such pieces may wait for a writer that is slow: half a MiB for each child.
-	stderrRead   = 32 << 10
-	stderrChunks = 16
+	stderrRead   = 64 << 10
+	stderrChunks = 8
+
+	// stderrIdle is the memory that waits for what a quiet child has to say.
+	stderrIdle = 4 << 10
 
 	// maxLine is the longest line of standard error that is handed on in one piece.
-	maxLine = 64 << 10
+	maxLine = 32 << 10
 
 	// stderrStall is how long a writer of standard error may take nothing before the child goes on
 	// without it, and what the child writes meanwhile is dropped.

@@ -48,6 +48,7 @@ type stderr struct {
 	chunks  chan []byte
 	dropped int64 // bytes not handed on since the last that were
 	handed  chan struct{}
+	unheard bool // it is handed on to nobody
 }
 
 // newStderr starts a goroutine that reads r, until its end or close, and one that writes to all of to, until all
@@ -59,6 +60,8 @@ func newStderr(r *os.File, to []io.Writer) *stderr {
 		ended:  make(chan struct{}),
 		chunks: make(chan []byte, stderrChunks),
 		handed: make(chan struct{}),
+
+		unheard: len(to) == 0,
 	}
 	go s.read()
 	go s.hand(to)
@@ -68,12 +71,12 @@ func newStderr(r *os.File, to []io.Writer) *stderr {
 func (s *stderr) read() {
 	defer close(s.ended)
 	defer close(s.chunks)
-	buf := make([]byte, stderrRead)
+	buf := make([]byte, stderrIdle)
 	for {
 		n, err := s.r.Read(buf)
 		if n > 0 {
 			_, _ = s.tail.Write(buf[:n]) // it never fails
-			s.pass(append([]byte(nil), buf[:n]...))
+			buf = s.took(buf, n)
 		}
 		if err != nil {
 			break
@@ -82,6 +85,21 @@ func (s *stderr) read() {
 	if s.dropped > 0 {
 		s.pass(nil)
 	}
+}
+
+// took passes on what was read into buf, and returns memory for the next read.
+func (s *stderr) took(buf []byte, n int) []byte {
+	switch {
+	case s.unheard && (n < len(buf) || n == stderrRead):
+		return buf
+	case s.unheard:
+		return make([]byte, stderrRead)
+	case n < len(buf)/2:
+		s.pass(append([]byte(nil), buf[:n]...))
+		return buf
+	}
+	s.pass(buf[:n])
+	return make([]byte, stderrRead)
 }
 
 // pass queues a chunk for the writer. One that takes nothing for a while is waited for no more, until it

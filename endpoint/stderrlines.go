@@ -12,13 +12,13 @@ import (
 // stderrWriters returns whom a child's standard error is handed to.
 func stderrWriters(cmd *exec.Cmd, opts *StartOptions) []io.Writer {
 	var to []io.Writer
-	if cmd.Stderr != nil {
+	if cmd.Stderr != nil && cmd.Stderr != io.Discard {
 		to = append(to, &lines{w: cmd.Stderr})
 	}
 	if opts.StderrLog != nil {
 		to = append(to, &lines{w: lineLogger{opts.StderrLog.With("child", filepath.Base(cmd.Path))}})
 	}
-	if to == nil {
+	if to == nil && cmd.Stderr == nil {
 		to = append(to, ownStderr{})
 	}
 	return to
@@ -40,6 +40,14 @@ func (l *lines) Write(p []byte) (int, error) {
 			end = len(p)
 		}
 		end = min(end, maxLine-len(l.partial))
+		whole = whole || end == maxLine
+		if whole && len(l.partial) == 0 {
+			if _, err := l.w.Write(p[:end]); err != nil {
+				return n - len(p), err
+			}
+			p = p[end:]
+			continue
+		}
 		l.partial = append(l.partial, p[:end]...)
 		whole = whole && p[end-1] == '\n' || len(l.partial) == maxLine
 		p = p[end:]

@@ -3,7 +3,9 @@ package pool
 import (
 	"context"
 	"errors"
+	"net"
 
+	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -29,6 +31,11 @@ func (p *Pool) do(ctx context.Context, req *pconn.Request, repeats int) (pconn.R
 	}
 }
 
+// leaves says that a child takes no new calls, and that this one was not begun: it ends when it has finished.
+func leaves(err error) bool {
+	return errors.Is(err, pconn.ErrDraining) || errors.Is(err, pconn.ErrGoingAway)
+}
+
 // again says whether a request that failed is to be made of another child.
 func (w *worker) again(req *pconn.Request, sent bool, err error, repeats *int) bool {
 	if err == nil {
@@ -36,8 +43,10 @@ func (w *worker) again(req *pconn.Request, sent bool, err error, repeats *int) b
 	}
 	end := w.Err()
 	switch {
+	case leaves(err):
+		return true
 	case !sent:
-		return errors.Is(err, pconn.ErrDraining) || end != nil && errors.Is(err, end)
+		return end != nil && errors.Is(err, end)
 	case end == nil || !errors.Is(err, end) || !req.Idempotent || *repeats <= 0:
 		return false
 	}
@@ -116,20 +125,36 @@ func (p *Pool) follow(ctx context.Context, req *pconn.Request, w *worker, inner,
 	return p.do(ctx, req, repeats)
 }
 
+// DialContext opens a stream to one of the children, as pconn.Conn.DialContext does, so that what takes a net.Conn works
+// on a Pool. The stream stays with its child, and ends with it; it does not count among what is in flight.
+func (p *Pool) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	for {
+		w, err := p.pick(ctx)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := w.DialContext(ctx, network, addr)
+		p.done(w, err)
+		if err == nil || ctx.Err() != nil || !leaves(err) && w.Err() == nil {
+			return conn, err
+		}
+		// Nothing was said on it yet: another child does as well.
+	}
+}
+
 // Repeatable returns the Pool as a caller that sets Request.Idempotent in every request, for what takes no Request,
 // such as pconn.Call.
-func (p *Pool) Repeatable() pconn.Caller { return repeatable{p} }
+func (p *Pool) Repeatable() endpoint.Caller { return repeatable{p} }
 
-type repeatable struct{ p *Pool }
+// repeatable is a Pool whose calls are all marked.
+type repeatable struct{ *Pool }
 
 func (r repeatable) Do(ctx context.Context, req pconn.Request) (pconn.Response, error) {
 	req.Idempotent = true
-	return r.p.Do(ctx, req)
+	return r.Pool.Do(ctx, req)
 }
 
 func (r repeatable) Submit(ctx context.Context, req pconn.Request) (*pconn.Result, error) {
 	req.Idempotent = true
-	return r.p.Submit(ctx, req)
+	return r.Pool.Submit(ctx, req)
 }
-
-func (r repeatable) Codec() pconn.Codec { return r.p.Codec() }

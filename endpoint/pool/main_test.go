@@ -3,6 +3,7 @@
 package pool_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -37,11 +38,12 @@ func TestMain(m *testing.M) {
 
 // What a child answers.
 const (
-	typeEcho  = 0
-	typePID   = 1
-	typeExit  = 2 // exits with the flags as its status, without an answer
-	typeSleep = 3 // answers with its process after so many milliseconds as the flags say
-	typeFile  = 4 // exits, without an answer, if it can remove the file that the payload names
+	typeEcho   = 0
+	typePID    = 1
+	typeExit   = 2 // exits with the flags as its status, without an answer
+	typeSleep  = 3 // answers with its process after so many milliseconds as the flags say
+	typeGoAway = 5 // takes no more requests
+	typeFile   = 4 // exits, without an answer, if it can remove the file that the payload names
 )
 
 // child serves, or exits while a file named by the mode is there.
@@ -75,11 +77,40 @@ func child(mode string) {
 		}
 		return pid(), nil
 	})
-	if err := endpoint.ServeStdio(context.Background(), &pconn.Options{Handler: mux}); err != nil {
+	mux.HandleFunc(typeGoAway, func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+		return pconn.None(), req.Conn.GoAway(ctx, 1, "tired")
+	})
+	conn, err := endpoint.Stdio{}.Dial(context.Background(), &pconn.Options{Handler: mux})
+	if err == nil {
+		err = serveUpper(conn)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "child:", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// serveUpper answers each line of each stream to "upper" in capital letters, until the connection ends.
+func serveUpper(conn *endpoint.Conn) error {
+	l, err := conn.Listen("upper")
+	if err != nil {
+		return conn.Wait() // it has ended already
+	}
+	go func() {
+		for {
+			stream, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				for lines := bufio.NewScanner(stream); lines.Scan(); {
+					fmt.Fprintln(stream, strings.ToUpper(lines.Text()))
+				}
+			}()
+		}
+	}()
+	return conn.Wait()
 }
 
 // command returns the command of children that exit at once while the file is there.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/pconn"
 )
 
 // member is one place of a Pool, in which there is one child at a time, but while it is replaced.
@@ -30,8 +32,10 @@ type member struct {
 // worker is a child in its place.
 type worker struct {
 	*endpoint.Child
-	member *member
-	since  time.Time
+	member  *member
+	since   time.Time
+	leaving chan struct{} // closed when it takes no new calls
+	leave   func()        // closes leaving
 
 	// What follows is guarded by Pool.mu.
 	inFlight int
@@ -62,7 +66,9 @@ func (m *member) start(ctx context.Context) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &worker{Child: child, member: m, since: time.Now()}, nil
+	w := &worker{Child: child, member: m, since: time.Now(), leaving: make(chan struct{})}
+	w.leave = sync.OnceFunc(func() { close(w.leaving) })
+	return w, nil
 }
 
 // keep keeps a child in the place until the Pool is closed. It owns the workers.
@@ -91,6 +97,13 @@ func (m *member) watch(w *worker) *worker {
 				return nil
 			}
 			m.ended(w)
+			return m.restart()
+		case <-w.leaving:
+			m.pause.Reset()
+			m.pool.running.Go(func() { // it ends with the worker
+				_ = w.Shutdown(m.pool.ctx) // whoever has asked it is told how it ends
+				_ = w.Close()
+			})
 			return m.restart()
 		case r := <-m.replace:
 			if next := m.succeed(w, r); next != nil {
@@ -198,7 +211,7 @@ func (m *member) check(w *worker) {
 	p := m.pool
 	ctx, cancel := context.WithTimeout(p.ctx, p.opts.HealthTimeout)
 	defer cancel()
-	err := p.opts.Healthy(ctx, w.Child)
+	err := m.pool.healthy(ctx, w.Child)
 	if err == nil {
 		p.mu.Lock()
 		w.proven = true
@@ -214,6 +227,18 @@ func (m *member) check(w *worker) {
 	p.mu.Unlock()
 	m.log(slog.LevelWarn, "child is not healthy", "pid", w.PID(), "error", err)
 	_ = w.Signal(syscall.SIGKILL) // if it has ended by now, so much the better
+}
+
+// healthy asks a child for a sign of life.
+func (p *Pool) healthy(ctx context.Context, c *endpoint.Child) error {
+	if p.opts.Healthy != nil {
+		return p.opts.Healthy(ctx, c)
+	}
+	_, err := c.Ping(ctx)
+	if errors.Is(err, pconn.ErrNoExtensions) {
+		return nil // it cannot be asked
+	}
+	return err
 }
 
 // close ends a worker with the Pool.

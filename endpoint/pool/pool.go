@@ -127,8 +127,12 @@ func (p *Pool) choose() (*worker, error) {
 // done is the end of a call that pick has counted. A worker that takes no more calls is taken out.
 func (p *Pool) done(w *worker, err error) {
 	var remote *pconn.RemoteError
-	answered := err == nil || errors.As(err, &remote)
-	over := !answered && (w.Err() != nil || errors.Is(err, pconn.ErrDraining))
+	leaves := leaves(err)
+	answered := !leaves && (err == nil || errors.As(err, &remote))
+	over := !answered && (leaves || w.Err() != nil)
+	if leaves {
+		w.leave()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.inFlight--

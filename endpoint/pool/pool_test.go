@@ -3,9 +3,11 @@
 package pool_test
 
 import (
+	stdbufio "bufio"
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -140,7 +142,7 @@ func TestCallsWaitWithinTheirContext(t *testing.T) {
 // What stays down says so, and why, and comes back when it can.
 func TestUnavailable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out of order")
-	p := startFile(t, file, pool.Options{Size: 2, Failures: 2})
+	p := startFile(t, file, pool.Options{Size: 2, Failures: 2, MinDelay: 250 * time.Millisecond})
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for range 2 {
 		_, err := p.Do(soon(t), pconn.Request{Type: typeExit})
@@ -386,3 +388,70 @@ func TestStartFails(t *testing.T) {
 		require.ErrorContains(t, err, text)
 	}
 }
+
+// Whatever needs a net.Conn has one to some child, and another if that child has ended.
+func TestDialContext(t *testing.T) {
+	p := start(t, pool.Options{Size: 2})
+	for range 4 {
+		var conn net.Conn
+		require.Eventually(t, func() bool { // a new child refuses until it listens
+			var err error
+			conn, err = p.DialContext(soon(t), "tcp", "upper")
+			return err == nil
+		}, 10*time.Second, time.Millisecond)
+		var err error
+		_, err = conn.Write([]byte("through a stream\n"))
+		require.NoError(t, err)
+		line, err := stdbufio.NewReader(conn).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "THROUGH A STREAM\n", line)
+		require.NoError(t, conn.Close())
+		for _, s := range p.Status() {
+			if s.Child != nil {
+				_ = s.Child.Signal(syscall.SIGKILL) // if not, it is about to be followed
+				<-s.Child.Done()
+				break
+			}
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := p.DialContext(ended, "tcp", "upper")
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// A child that goes away finishes what it has, another takes its place, and no call is lost.
+func TestChildGoesAway(t *testing.T) {
+	p := start(t, pool.Options{})
+	first := pidOf(t, p)
+	slow, err := p.Submit(soon(t), pconn.Request{Type: typeSleep, Flags: 300})
+	require.NoError(t, err)
+	_, err = p.Do(soon(t), pconn.Request{Type: typeGoAway})
+	require.NoError(t, err)
+	require.NotEqual(t, first, pidOf(t, p))
+	resp, err := slow.Wait(soon(t))
+	require.NoError(t, err)
+	require.Equal(t, strconv.Itoa(first), string(resp.Payload))
+	require.NoError(t, p.Close())
+}
+
+// Health is asked by a ping, if nothing else is said, and not of a child that has none.
+func TestHealthByPing(t *testing.T) {
+	p := start(t, pool.Options{HealthEvery: 10 * time.Millisecond, HealthTimeout: 2 * time.Second})
+	pid := pidOf(t, p)
+	require.Never(t, func() bool { return p.Status()[0].Restarts > 0 }, 100*time.Millisecond, 10*time.Millisecond)
+	stopProcess(t, pid)
+	require.NotEqual(t, pid, pidOf(t, p))
+	require.ErrorContains(t, p.Status()[0].Err, "not healthy")
+	require.NoError(t, p.Close())
+
+	p = start(t, pool.Options{HealthEvery: time.Millisecond, Start: endpoint.StartOptions{Conn: pconn.Options{Extensions: pconn.ExtensionsOff}}})
+	require.Never(t, func() bool { return p.Status()[0].Restarts > 0 }, 50*time.Millisecond, 10*time.Millisecond)
+}
+
+var (
+	_ endpoint.Caller = (*pool.Pool)(nil)
+	_ endpoint.Caller = (*endpoint.Child)(nil)
+	_ endpoint.Caller = (*endpoint.Conn)(nil)
+	_ endpoint.Caller = (*pconn.Conn)(nil)
+)

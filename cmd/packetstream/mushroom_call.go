@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -125,7 +122,7 @@ func (c *mushroomCall) data(cmd *cobra.Command, args []string) (json.RawMessage,
 // open begins the session, with the server or with a command's standard input and output.
 func (c *mushroomCall) open(cmd *cobra.Command, printer *notificationPrinter, url string, command []string) (*mushroom.Session, error) {
 	if command != nil {
-		pipes, err := startPipes(cmd.Context(), command, cmd.ErrOrStderr())
+		pipes, err := endpoint.Exec{Args: command}.Open(cmd.Context())
 		if err != nil {
 			return nil, err
 		}
@@ -221,53 +218,4 @@ func (p *notificationPrinter) Dispatch(_ context.Context, r *mushroom.Request) (
 		}
 	}
 	return nil, err
-}
-
-// pipes are a command's standard output and input. Close ends both and waits for the command.
-type pipes struct {
-	io.Reader
-	io.WriteCloser
-	out  io.Closer
-	cmd  *exec.Cmd
-	once sync.Once
-	err  error
-}
-
-// patience is how long a command may take to end after its input did.
-const patience = 2 * time.Second
-
-func startPipes(ctx context.Context, command []string, stderr io.Writer) (*pipes, error) {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Stderr = stderr
-	cmd.WaitDelay = patience // for those who hold its standard error
-	killGroup(cmd)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	// Not StdoutPipe, which Wait closes while it may still be read.
-	out, theirs, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stdout = theirs
-	err = cmd.Start()
-	theirs.Close()
-	if err != nil {
-		in.Close()
-		out.Close()
-		return nil, err
-	}
-	return &pipes{Reader: out, WriteCloser: in, out: out, cmd: cmd}, nil
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() {
-		p.err = p.WriteCloser.Close()
-		impatient := time.AfterFunc(patience, func() { _ = p.cmd.Cancel() })
-		_ = p.cmd.Wait() // how a helper ends is its own affair
-		impatient.Stop()
-		p.out.Close()
-	})
-	return p.err
 }

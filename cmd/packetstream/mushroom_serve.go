@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/mushroomdemo"
 	"github.com/packetstream/packetstream/internal/mushroomtest"
 	"github.com/packetstream/packetstream/rpc/mushroom"
@@ -130,7 +131,7 @@ func (s *mushroomServe) serveHTTP(ctx context.Context, cmd *cobra.Command, handl
 
 // serveStdio serves one session until it or the context ends.
 func (s *mushroomServe) serveStdio(ctx context.Context, service *mushroomtest.Service, log *slog.Logger) error {
-	pipes, err := stdioPipes()
+	pipes, err := endpoint.Stdio{}.Open(ctx)
 	if err != nil {
 		return err
 	}

@@ -128,16 +128,16 @@ func (c *prpcCall) converse(ctx context.Context, url string, peer []string, opti
 		}
 		return because(ctx, err)
 	}
-	child, carrier, err := startPRPCChild(peer)
+	command, err := endpoint.Exec{Args: peer}.Open(ctx)
 	if err != nil {
-		return err
+		return because(ctx, err)
 	}
-	conn, err := prpc.Connect(ctx, carrier, options)
+	conn, err := prpc.Connect(ctx, prpc.NewByteStream(command, 0), options)
 	if err == nil {
 		err = work(conn)
 		_ = conn.Close()
 	}
-	return outcome(because(ctx, err), child.wait(ctx))
+	return outcome(because(ctx, err), command.Close())
 }
 
 // call makes the call and prints what comes back.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/prpctest"
 	"github.com/packetstream/packetstream/rpc/prpc"
 )
@@ -110,7 +111,7 @@ func (s *prpcServe) serve(ctx context.Context, options *prpc.Options) error {
 
 // serveStdio serves the one connection on standard input and output.
 func serveStdio(ctx context.Context, options *prpc.Options) error {
-	stream, err := stdioPipes()
+	stream, err := endpoint.Stdio{}.Open(ctx)
 	if err != nil {
 		return err
 	}

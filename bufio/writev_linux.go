@@ -9,7 +9,7 @@ import (
 // vectors is what one gathered write needs, kept so that a write takes no memory.
 type vectors struct {
 	iov []unix.Iovec
-	msg unix.Msghdr
+	msg *unix.Msghdr // for a socket that blocks
 }
 
 // set fills iov from bufs, of which none is empty.
@@ -25,7 +25,9 @@ func (v *vectors) set(bufs [][]byte) {
 // forget lets go of the memory that was written from.
 func (v *vectors) forget() {
 	clear(v.iov)
-	v.msg = unix.Msghdr{}
+	if v.msg != nil {
+		*v.msg = unix.Msghdr{}
+	}
 }
 
 func (v *vectors) writev(fd int, bufs [][]byte) (int, error) {
@@ -44,9 +46,12 @@ func (v *vectors) writev(fd int, bufs [][]byte) (int, error) {
 // sendNow is sendmsg(2) with MSG_DONTWAIT, for a socket that blocks.
 func (v *vectors) sendNow(fd int, bufs [][]byte) (int, error) {
 	v.set(bufs)
+	if v.msg == nil {
+		v.msg = new(unix.Msghdr)
+	}
 	v.msg.Iov = unsafe.SliceData(v.iov)
 	v.msg.SetIovlen(len(v.iov))
-	n, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.msg)),
+	n, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(v.msg)),
 		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	if errno != 0 {
 		return 0, errno

@@ -13,7 +13,7 @@ type callTable struct {
 }
 
 const (
-	minSlots  = 16
+	minSlots  = 8
 	keepSlots = 256 // a larger table is given back when the last call has left it
 	firstTag  = 2   // 0 and 1 are the tags of EOF and ERQ
 )

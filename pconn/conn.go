@@ -21,7 +21,7 @@ type Conn struct {
 	cancel   context.CancelCauseFunc
 	watch    *watch // nil if nobody looks on
 	log      *logQueue
-	hooks    *aside.Queue[func(*Conn)] // OnRecvEOF and OnSendEOF
+	hooks    *aside.Queue[func(*Conn)] // OnRecvEOF and OnSendEOF; nil without either
 	counters Counters
 	inline   inliner
 	scratch  *scratch // of marked handlers; the receiver's
@@ -81,7 +81,9 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 		return nil, err
 	}
 	c.log = newLogQueue(o.Logger, o.Name)
-	c.hooks = aside.New(2, func(hook func(*Conn)) { c.callNotification(hook, c.mark()) })
+	if o.OnRecvEOF != nil || o.OnSendEOF != nil {
+		c.hooks = aside.New(2, func(hook func(*Conn)) { c.callNotification(hook, c.mark()) })
+	}
 	c.base, c.cancel = context.WithCancelCause(o.Context)
 	c.startOffset = in.Offset()
 	channels := maps.Clone(o.Channels)
@@ -91,7 +93,6 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	c.st.sender.pending, c.st.sender.control = new(batch), new(batch)
 	c.st.returned.L = &c.mu
 	c.st.maxCalls, c.st.maxCallBytes = maxOutstanding, maxOutstandingBytes
-	c.ext.settled = make(chan struct{})
 	c.receiving = true
 	in.Resume()
 	if o.Extensions != ExtensionsOff && (o.Extensions != ExtensionsLazy || o.Keepalive > 0) {

@@ -102,7 +102,9 @@ func (c *Conn) windDown(err error) {
 	if c.opts.CloseInput {
 		_ = c.in.Close() // nothing is lost that anybody waits for
 	}
-	_ = c.hooks.Close(limit) // a notification that does not return is left behind
+	if c.hooks != nil {
+		_ = c.hooks.Close(limit) // a notification that does not return is left behind
+	}
 	c.watch.close(limit)
 	c.log.close(limit)
 	close(c.done)

@@ -60,17 +60,17 @@ type extension struct {
 	on   atomic.Bool // frames may be sent; peer is set and stays
 	peer frame.Hello // what the peer takes, defaults filled in
 
-	settled chan struct{} // closed when it is known whether the peer has extensions, or never will be
-
 	answered bool   // the peer's HELLO has come; the receiver's
 	extra    *extra // what a HEADERS has said of the next packet; the receiver's
 
 	pieces bool // a PIECE has come; the receiver's
 
 	// Guarded by Conn.mu.
-	err       error  // why not, once settled
-	offered   bool   // our HELLO is queued
-	tag       uint64 // of our HELLO, until it is answered
+	settled   bool          // it is known whether the peer has extensions, or never will be
+	settling  chan struct{} // closed then, if somebody waits for that
+	err       error         // why not, once settled
+	offered   bool          // our HELLO is queued
+	tag       uint64        // of our HELLO, until it is answered
 	pings     map[uint64]*ping
 	keepalive keepalive
 	partials  partials
@@ -166,16 +166,26 @@ func (c *Conn) awaitExtensions(ctx context.Context) error {
 		return ErrNoExtensions
 	}
 	c.offer()
-	select {
-	case <-c.ext.settled:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if c.ext.on.Load() {
-		return nil
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.ext.settled {
+		if c.ext.settling == nil {
+			c.ext.settling = make(chan struct{})
+		}
+		settling := c.ext.settling
+		c.mu.Unlock()
+		select {
+		case <-settling:
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+	}
+	switch {
+	case c.ext.on.Load():
+		return nil
+	case !c.ext.settled:
+		return ctx.Err()
+	}
 	return c.ext.err
 }
 
@@ -193,10 +203,11 @@ func (c *Conn) needExtensions(ctx context.Context, req *Request) error {
 // settle makes known whether the peer has extensions: err says why not. Only the first time counts.
 // Conn.mu is held.
 func (c *Conn) settle(err error) {
-	select {
-	case <-c.ext.settled:
-	default:
-		c.ext.err = err
-		close(c.ext.settled)
+	if c.ext.settled {
+		return
+	}
+	c.ext.settled, c.ext.err = true, err
+	if c.ext.settling != nil {
+		close(c.ext.settling)
 	}
 }

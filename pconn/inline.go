@@ -20,7 +20,7 @@ type inliner struct {
 	// one away has receiving: the goroutine of the run when its handler is done, or who takes
 	// receiving away from it.
 	state   atomic.Uint64
-	current *incoming // the run under way, or the last
+	current uint64 // the type of the run under way, or of the last
 
 	armed    atomic.Bool // the watchdog's timer runs
 	watchdog *time.Timer
@@ -28,7 +28,7 @@ type inliner struct {
 	period   atomic.Int64  // nanoseconds to its next look
 	wanted   atomic.Int64  // the shortest period that a run since the last look has asked for
 
-	types *[inlineTypes]inlineType // by request type, modulo their number; made for the first request
+	types [inlineTypes / inlineBlock]*[inlineBlock]inlineType // by request type, modulo their number; made when needed
 }
 
 // inlineType is what is known of a type's handlers.
@@ -39,8 +39,11 @@ type inlineType struct {
 	penalty    uint32 // how many it was the last time
 }
 
-// inlineTypes is how many request types are told apart.
-const inlineTypes = 64
+// inlineTypes is how many request types are told apart, and inlineBlock how many share a piece of memory.
+const (
+	inlineTypes = 64
+	inlineBlock = 16
+)
 
 const (
 	// minWatch is the watchdog's period while a type is new that runs, and after a look that has found
@@ -69,10 +72,11 @@ const (
 
 // typeOf returns what is known of a type's handlers.
 func (n *inliner) typeOf(typ uint64) *inlineType {
-	if n.types == nil {
-		n.types = new([inlineTypes]inlineType)
+	block := &n.types[typ%inlineTypes/inlineBlock]
+	if *block == nil {
+		*block = new([inlineBlock]inlineType)
 	}
-	return &n.types[typ%inlineTypes]
+	return &(*block)[typ%inlineBlock]
 }
 
 // mayRun says whether a request of the type is to be run inline.
@@ -144,7 +148,7 @@ func (c *Conn) runInline(in *incoming) bool {
 // begin is the beginning of an inline run.
 func (n *inliner) begin(in *incoming) {
 	in.run = n.state.Load() + 3 // the next even number, plus one
-	n.current = in
+	n.current = in.typ
 	n.state.Store(in.run)
 }
 
@@ -160,7 +164,7 @@ func (c *Conn) takeReceiving(state uint64) {
 	if state&1 == 0 || !n.state.CompareAndSwap(state, state-1) {
 		return
 	}
-	n.typeOf(n.current.typ).waited()
+	n.typeOf(n.current).waited()
 	c.counters.Handovers.Add(1)
 	c.startReceiving()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
+	"github.com/packetstream/packetstream/packet/frame"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -30,6 +31,16 @@ func FuzzReceive(f *testing.F) {
 		{0x80, 0x80, 0x80, 0x03, 0x80, 0, 0x80, 2, 0},
 		{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
 		{0},
+		bytes.Join([][]byte{ // all that extends the protocol
+			frameOf(frame.KindHello, 1, 0, plainHello()), frameOf(frame.KindPing, 3, 0, nil),
+			frameOf(frame.KindHeaders, 5, 0, (&frame.Headers{Timeout: time.Second, Metadata: metadata("k", "v")}).Append(nil)),
+			piece(5, false, 5, "hel"), request(5, 1, "lo"), frameOf(frame.KindCancel, 5, 0, (&frame.Cancel{Reason: 4, Text: "t"}).Append(nil)),
+			frameOf(frame.KindHeaders, 2, 1, (&frame.Headers{Code: 3, Details: metadata("k", "v")}).Append(nil)),
+			piece(2, true, 6, "ans"), response(2, "wer"), frameOf(frame.KindGoAway, 0, 0, (&frame.GoAway{Code: 1, Text: "bye"}).Append(nil)),
+			frameOf(99, 0, 0, nil),
+		}, nil),
+		bytes.Join([][]byte{frameOf(frame.KindHello, 1, 0, plainHello()), frameOf(frame.KindHeaders, 5, 0, bytes.Repeat([]byte{2, 1, 0}, 5000)), request(5, 1, "")}, nil),
+		bytes.Join([][]byte{frameOf(frame.KindHello, 1, 0, plainHello()), piece(5, false, 1<<20, "x"), piece(6, false, 1<<20, "y"), piece(7, false, 1<<40, "z")}, nil),
 	} {
 		f.Add(seed, uint16(3), uint16(9))
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func modelHandler(g <-chan struct{}) pconn.Handler {
 	return pconn.HandlerFunc(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
 		switch req.Type {
 		case modelFail:
-			return pconn.None(), pconn.Errorf("fail %x", req.Payload)
+			return pconn.None(), pconn.NewError(uint64(len(req.Metadata)), fmt.Sprintf("fail %x", req.Payload), req.Metadata...)
 		case modelPanic:
 			panic("on purpose")
 		case modelNest:
@@ -51,7 +52,7 @@ func modelHandler(g <-chan struct{}) pconn.Handler {
 		case modelLarge:
 			return pconn.Bytes(bytes.Repeat(req.Payload, 1000)), nil
 		}
-		return pconn.FlagsBytes(req.Flags, req.Payload), nil
+		return pconn.FlagsBytes(req.Flags, req.Payload).WithMetadata(req.Metadata), nil
 	})
 }
 
@@ -62,10 +63,12 @@ type modelCall struct {
 	flags         uint64
 	payload       []byte
 	cancel        bool // soon, or before
+	metadata      pconn.Metadata
+	timeout       time.Duration // long
 }
 
 func (m modelCall) request() pconn.Request {
-	return pconn.Request{Channel: m.channel, Type: uint64(m.typ), Flags: m.flags, Payload: m.payload}
+	return pconn.Request{Channel: m.channel, Type: uint64(m.typ), Flags: m.flags, Payload: m.payload, Metadata: m.metadata, Timeout: m.timeout}
 }
 
 // check compares an outcome with the model's.
@@ -74,11 +77,13 @@ func (m modelCall) check(resp pconn.Response, err error) error {
 		return nil
 	}
 	want := pconn.Response{OK: true, Payload: m.payload}
+	var code int
 	switch m.typ {
 	case modelEcho:
-		want.Flags = m.flags
+		want.Flags, want.Metadata = m.flags, m.metadata
 	case modelFail:
 		want = pconn.Response{Payload: fmt.Appendf(nil, "fail %x", m.payload)}
+		code = len(m.metadata)
 	case modelPanic:
 		want = pconn.Response{Payload: []byte(failedText)}
 	case modelLarge:
@@ -90,12 +95,18 @@ func (m modelCall) check(resp pconn.Response, err error) error {
 		return err
 	case !want.OK && !errors.As(err, &remote):
 		return fmt.Errorf("want a rejection, got %v", err)
+	case remote != nil && (remote.Code != uint64(code) || len(remote.Details) != code):
+		return fmt.Errorf("want code %d and as many details, got %+v", code, remote)
+	case !slices.EqualFunc(resp.Metadata, want.Metadata, sameField):
+		return fmt.Errorf("want metadata %q, got %q", want.Metadata, resp.Metadata)
 	case resp.OK != want.OK || resp.Flags != want.Flags || !bytes.Equal(resp.Payload, want.Payload):
 		return fmt.Errorf("want %d bytes %.20x flags %d, got %d bytes %.20x flags %d",
 			len(want.Payload), want.Payload, want.Flags, len(resp.Payload), resp.Payload, resp.Flags)
 	}
 	return nil
 }
+
+func sameField(a, b pconn.Field) bool { return a.Key == b.Key && bytes.Equal(a.Value, b.Value) }
 
 // run does what the model says on a connection, and returns what was wrong.
 func (m modelCall) run(c *pconn.Conn) error {
@@ -132,7 +143,17 @@ func (m modelCall) run(c *pconn.Conn) error {
 	return m.check(resp, err)
 }
 
-func drawCall(t *rapid.T, i int) modelCall {
+// drawExtensions returns what two ends do about extensions, and whether both will have them.
+func drawExtensions(t *rapid.T) (a, b pconn.Extensions, both bool) {
+	any := rapid.SampledFrom([]pconn.Extensions{pconn.ExtensionsLazy, pconn.ExtensionsOff, pconn.ExtensionsOffered, pconn.ExtensionsRequired})
+	a, b = any.Draw(t, "a's extensions"), any.Draw(t, "b's extensions")
+	if a == pconn.ExtensionsOff && b == pconn.ExtensionsRequired || b == pconn.ExtensionsOff && a == pconn.ExtensionsRequired {
+		a, b = pconn.ExtensionsLazy, pconn.ExtensionsLazy
+	}
+	return a, b, a != pconn.ExtensionsOff && b != pconn.ExtensionsOff
+}
+
+func drawCall(t *rapid.T, i int, extended bool) modelCall {
 	m := modelCall{
 		end:     rapid.IntRange(0, 1).Draw(t, "end"),
 		how:     rapid.IntRange(0, 3).Draw(t, "how"),
@@ -149,6 +170,12 @@ func drawCall(t *rapid.T, i int) modelCall {
 	if m.typ == modelFail || m.typ == modelLarge {
 		m.payload = m.payload[:4]
 	}
+	if extended {
+		for j := range rapid.IntRange(0, 2).Draw(t, "metadata") {
+			m.metadata.AddText(fmt.Sprint("key ", j), fmt.Sprint("value ", i))
+		}
+		m.timeout = rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "timeout")
+	}
 	return m
 }
 
@@ -157,10 +184,12 @@ func drawCall(t *rapid.T, i int) modelCall {
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		open := make(chan struct{})
-		opts := func(label string) *pconn.Options {
+		extA, extB, extended := drawExtensions(t)
+		opts := func(label string, ext pconn.Extensions) *pconn.Options {
 			h := modelHandler(open)
 			return &pconn.Options{
 				Handler:     h,
+				Extensions:  ext,
 				Channels:    map[uint64]pconn.Handler{modelChannel: h},
 				MaxHandlers: rapid.IntRange(1, 4).Draw(t, label+" handlers"),
 				Grace:       rapid.SampledFrom([]time.Duration{0, 0, 100 * time.Microsecond}).Draw(t, label+" grace"),
@@ -169,11 +198,11 @@ func TestModel(t *testing.T) {
 		room := rapid.SampledFrom([]int{500, 4 << 10, 1 << 20}).Draw(t, "room")
 		aIn, bOut := bufio.Pipe(room)
 		bIn, aOut := bufio.Pipe(room)
-		a, err := pconn.New(aIn, aOut, opts("a"))
+		a, err := pconn.New(aIn, aOut, opts("a", extA))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := pconn.New(bIn, bOut, opts("b"))
+		b, err := pconn.New(bIn, bOut, opts("b", extB))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +213,7 @@ func TestModel(t *testing.T) {
 		var wg sync.WaitGroup
 		unlinked := false
 		for i := range n {
-			m := drawCall(t, i)
+			m := drawCall(t, i, extended)
 			unlinked = unlinked || m.cancel && len(m.payload) >= 32<<10
 			c := []*pconn.Conn{a, b}[m.end]
 			wg.Go(func() {
@@ -211,11 +240,19 @@ func TestModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range []*pconn.Conn{a, b} {
+			hellos := uint64(1) // that were refused
+			if extended {
+				hellos = 0
+			}
 			if left := c.InFlight(); len(left) > 0 {
 				t.Fatalf("left in flight: %v", left)
 			}
-			if n := c.Counters().Unsolicited.Load() + c.Counters().RepeatedTags.Load() + c.Counters().Rejected.Load(); n > 0 {
-				t.Fatalf("%d packets out of order", n)
+			n := c.Counters()
+			if out := n.Unsolicited.Load() + n.RepeatedTags.Load() + n.Rejected.Load(); out > hellos {
+				t.Fatalf("%d packets out of order", out)
+			}
+			if lost := n.LostHeaders.Load(); lost > 0 && !unlinked {
+				t.Fatalf("%d requests did not follow their headers", lost)
 			}
 		}
 		// A large payload that was given up before it began is counted as queued, and not sent. The last

@@ -8,6 +8,7 @@ import (
 
 	"github.com/packetstream/packetstream/internal/aside"
 	"github.com/packetstream/packetstream/packet"
+	"github.com/packetstream/packetstream/packet/frame"
 )
 
 // TraceVariable is the environment variable that makes any program built with this package log the
@@ -66,6 +67,8 @@ func traceLine(c *Conn, dir string, h *packet.Header) string {
 		kind = "EOF"
 	case h.IsERQ():
 		kind = "ERQ"
+	case h.Request && h.Channel == reservedChannel:
+		kind = fmt.Sprintf("%v flags %#x", frame.KindOf(h), h.Flags)
 	case h.Request:
 		kind = fmt.Sprintf("request type %d flags %#x", h.Type-1, h.Flags)
 	case h.Flags&1 != 0:

@@ -34,6 +34,18 @@
 // one. A handler that waits in a call on its own connection gives its place away meanwhile, which is
 // why it has to call with the context it was given.
 //
+// # What goes with a request
+//
+// Between two ends that have the extensions (Options.Extensions) the end of a caller's context reaches the
+// handler's, with its cause, a [*CancelError]; so does its deadline. Requests and answers carry [Metadata],
+// errors made by [NewError] a code and details, which the caller finds in a [*RemoteError]. [Conn.Ping] takes the
+// time to the peer and back, Options.Keepalive ends a connection that has gone silent, and [Conn.GoAway] takes no
+// new work while the old is finished.
+//
+// An end says what it has in one HELLO, by default when something first needs the extensions. A peer without
+// them, as the reference, is never told of cancellation and deadlines; what cannot do without fails with
+// [ErrNoExtensions].
+//
 // # Streams
 //
 // A [Stream] is a net.Conn: bytes both ways beside the requests, any number of streams at a time, none of which
@@ -65,6 +77,9 @@
 // calls; nonblocking.go, a shorter way for handlers that never wait; and limits.go, every bound. A connection
 // begins in conn.go and junk.go, where its first packet is looked at, and ends in end.go, as state.go's phases
 // have it; caller.go finds out for Close whether a handler calls it.
+//
+// The extensions begin in extension.go, which sorts the frames of the reserved channel, and hello.go. What
+// each frame does is in cancel.go, headers.go, pieces.go, ping.go, keepalive.go and goaway.go.
 //
 // Streams are read in this order: stream.go is what their users see, streams.go what a connection knows of
 // them, streamstate.go and window.go the two tables of what may be done, streamrecv.go what the receiver does

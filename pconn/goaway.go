@@ -76,6 +76,7 @@ func (c *Conn) goneAway(h *packet.Header) error {
 	if c.st.goneAway == nil {
 		c.st.goneAway = &GoAwayError{Code: f.Code, Text: f.Text}
 		c.st.callers.wakeFirst()
+		c.st.streams.openers.wakeFirst()
 	}
 	return nil
 }

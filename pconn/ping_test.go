@@ -2,6 +2,7 @@ package pconn_test
 
 import (
 	"context"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,4 +198,27 @@ func TestPeerWithSmallLimits(t *testing.T) {
 	p.write(response(tag, ""))
 	p.expectFrame(frame.KindHeaders)
 	p.expectRequest(1, "")
+}
+
+// Streams are new work, too.
+func TestGoAwayRefusesStreams(t *testing.T) {
+	a, b := extendedPair(t, nil, nil)
+	l, err := b.Listen("")
+	require.NoError(t, err)
+	defer l.Close()
+	old, err := a.OpenStream(soon(t), "old", nil)
+	require.NoError(t, err)
+	taken, err := l.Accept()
+	require.NoError(t, err)
+	require.NoError(t, b.GoAway(soon(t), 0, ""))
+	_, err = b.Ping(soon(t))
+	require.NoError(t, err)
+	_, err = a.OpenStream(soon(t), "new", nil)
+	require.ErrorIs(t, err, pconn.ErrGoingAway)
+	_, err = old.Write([]byte("still"))
+	require.NoError(t, err)
+	got := make([]byte, 5)
+	_, err = io.ReadFull(taken, got)
+	require.NoError(t, err)
+	require.Equal(t, "still", string(got))
 }

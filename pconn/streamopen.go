@@ -44,8 +44,9 @@ func (c *Conn) openStream(ctx context.Context, o *frame.Open, inHandler bool) (*
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.st.streams
-	if !t.openers.empty() || !c.roomForStream() {
-		if err := c.waitFor(ctx, &t.openers, c.roomForStream); err != nil {
+	if (!t.openers.empty() || !c.roomForStream()) && c.st.mayCall(inHandler) == nil {
+		ready := func() bool { return c.roomForStream() || c.st.mayCall(inHandler) != nil }
+		if err := c.waitFor(ctx, &t.openers, ready); err != nil {
 			return nil, err
 		}
 	}

@@ -125,6 +125,8 @@ func (c *Conn) acceptance(s *Stream) (begin bool, refused *frame.Reset) {
 	switch {
 	case c.st.phase != phaseOpen:
 		return false, &frame.Reset{Reason: frame.ReasonGoingAway, Text: "connection is shutting down"}
+	case c.st.goingAway:
+		return false, &frame.Reset{Reason: frame.ReasonGoingAway, Text: "going away"}
 	case l == nil && t.handler == nil:
 		return false, &frame.Reset{Reason: frame.ReasonRefused, Text: "nobody takes streams of this name"}
 	case l == nil && len(t.serving) < c.opts.Streams.MaxOpen:

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/stats"
 
+	"github.com/packetstream/packetstream/pconn"
 	"github.com/packetstream/packetstream/rpc/grpclinks"
 	"github.com/packetstream/packetstream/rpc/links"
 )
@@ -29,6 +30,7 @@ var transports = []struct {
 	{"grpc-go", (*env).startGRPC},
 	{"memory", (*env).startMemory},
 	{"pipes", (*env).startPipes},
+	{"stream", (*env).startStream},
 	{"child", (*env).startChild},
 }
 
@@ -152,6 +154,39 @@ func (e *env) startPipes(t *testing.T, config string) {
 	t.Cleanup(func() {
 		cc.Close()
 		near.Close()
+		far.Close()
+		server.Stop()
+		require.NoError(t, <-served)
+	})
+}
+
+// startStream serves on a stream of a packet connection.
+func (e *env) startStream(t *testing.T, config string) {
+	backend := newTestServer()
+	e.backend = backend
+	server := grpclinks.NewServer(serverConfigs[config].links(backend))
+	backend.register(server, server.GracefulStop)
+	served := make(chan error, 1)
+	handler := pconn.StreamHandlerFunc(func(_ context.Context, s *pconn.Stream) error {
+		conn, err := links.NewStreamConn(s, nil)
+		if err != nil {
+			return err
+		}
+		served <- server.Serve(conn)
+		return conn.Close()
+	})
+	client, far, err := pconn.Pipe(nil, &pconn.Options{StreamHandler: handler})
+	require.NoError(t, err)
+	s, err := client.OpenStream(e.ctx, links.StreamName, nil)
+	require.NoError(t, err)
+	near, err := links.NewStreamConn(s, nil)
+	require.NoError(t, err)
+	cc := grpclinks.NewClientConn(near, e.client.links(&grpclinks.ClientOptions{}))
+	e.cc, e.close, e.kill = cc, func() { cc.Close() }, func() { far.Close() }
+	t.Cleanup(func() {
+		cc.Close()
+		near.Close()
+		client.Close()
 		far.Close()
 		server.Stop()
 		require.NoError(t, <-served)

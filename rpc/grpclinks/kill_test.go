@@ -4,9 +4,7 @@ import (
 	"context"
 	"io"
 	"math/rand/v2"
-	"os"
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,12 +18,12 @@ import (
 	"github.com/packetstream/packetstream/rpc/links"
 )
 
-// TestKilledChild kills the server's process at a moment of chance. GRPCLINKS_KILLS says how often; 20 times otherwise.
-func TestKilledChild(t *testing.T) {
-	kills := 20
-	if n, err := strconv.Atoi(os.Getenv("GRPCLINKS_KILLS")); err == nil {
-		kills = n
-	}
+// TestKilledChild kills the server's process at a moment of chance.
+func TestKilledChild(t *testing.T) { killTimes(t, 20) }
+
+// killTimes kills so many children, one after another, and requires that nothing is left of each.
+func killTimes(t *testing.T, kills int) {
+	t.Helper()
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	before := runtime.NumGoroutine()
 	for i := range kills {

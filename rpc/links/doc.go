@@ -5,8 +5,9 @@
 //
 // An [Operation] is one call, in the widest sense: each side may send metadata, any number of payloads, and a completion, or break it off.
 // What one side has to say at a moment is a [Ticket]. A [Link] takes tickets and hands those from beyond it to its mate; [Pipe] is a link in
-// memory, and a [Conn] is one over a [Carrier]. An [End] sits at either side and makes operations of tickets: it begins its own by Operate
-// and gives the peer's to its [Servicer]. Both ends may do both at once over one link.
+// memory, and a [Conn] is one over a [Carrier]: a byte stream, a channel of a packet connection ([Packets]), or one of its streams
+// ([NewStreamConn]). An [End] sits at either side and makes operations of tickets: it begins its own by Operate and gives the peer's to
+// its [Servicer]. Both ends may do both at once over one link.
 //
 //	conn, err := links.NewConn(links.StreamCarrier(netConn), &links.ConnOptions{Side: 0})
 //	end := links.NewEnd(servicer, nil)

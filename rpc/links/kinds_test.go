@@ -1,6 +1,7 @@
 package links
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -29,6 +30,7 @@ var kinds = []struct {
 		return openConn(t, a, &ConnOptions{Unordered: true}), openConn(t, b, &ConnOptions{Unordered: true, Side: 1})
 	}},
 	{"packet connection", openPackets},
+	{"packet connection's stream", openStream},
 	{"subprocess", openRelay},
 }
 
@@ -160,6 +162,37 @@ func openPackets(t testing.TB) (Link, Link) {
 	})
 	a.Bind(near)
 	return openConn(t, a, &ConnOptions{Unordered: true}), openConn(t, b, &ConnOptions{Unordered: true, Side: 1})
+}
+
+// openStream is a stream of a packet connection.
+func openStream(t testing.TB) (Link, Link) {
+	t.Helper()
+	accepted := make(chan *Conn, 1)
+	handler := pconn.StreamHandlerFunc(func(_ context.Context, s *pconn.Stream) error {
+		conn, err := NewStreamConn(s, nil)
+		if err != nil {
+			return err
+		}
+		accepted <- conn
+		<-conn.Done()
+		return nil
+	})
+	near, far, err := pconn.Pipe(nil, &pconn.Options{StreamHandler: handler})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		near.Close()
+		far.Close()
+	})
+	s, err := near.OpenStream(t.Context(), StreamName, nil)
+	require.NoError(t, err)
+	opened, err := NewStreamConn(s, &ConnOptions{Side: 1})
+	require.NoError(t, err)
+	b := <-accepted
+	require.Equal(t, []int{0, 1, streamWindow}, []int{opened.opts.Side, b.opts.Side, b.opts.Window})
+	for _, conn := range []*Conn{opened, b} {
+		t.Cleanup(func() { require.NoError(t, conn.Close()) })
+	}
+	return opened, b
 }
 
 const relayVariable = "LINKS_TEST_RELAY"

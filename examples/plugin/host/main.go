@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"syscall"
 
 	"google.golang.org/grpc/status"
 
@@ -51,9 +52,7 @@ func main() {
 		child, explainer := start(ctx, os.Args[1])
 		meaning, err := explainer.Explain(ctx, word)
 		fmt.Println(meaning.GetText(), err)
-		if process, err := os.FindProcess(child.PID()); err == nil {
-			_ = process.Kill()
-		}
+		_ = child.Signal(syscall.SIGKILL) // it is dead or dies
 		_, err = explainer.Explain(ctx, word)
 		fmt.Println(status.Code(err))
 		_ = child.Close() // how it ended was said

@@ -94,6 +94,7 @@ type format struct {
 	codec      codec
 	name       string
 	compressor encoding.Compressor
+	serves     bool // it is the server's
 }
 
 // sizes of a message, for stats handlers: encoded, compressed, and as it travels.
@@ -272,7 +273,11 @@ func (f *format) unpack(p *links.Payload, limit int) ([]byte, sizes, error) {
 
 func (f *format) decompress(data []byte, limit int) ([]byte, error) {
 	if f.compressor == nil {
-		return nil, status.Errorf(codes.Internal, "grpc: Decompressor is not installed for grpc-encoding %q", f.name)
+		code := codes.Internal
+		if f.serves {
+			code = codes.Unimplemented // as in grpc-go
+		}
+		return nil, status.Errorf(code, "grpc: Decompressor is not installed for grpc-encoding %q", f.name)
 	}
 	r, err := f.compressor.Decompress(bytes.NewReader(data))
 	if err != nil {

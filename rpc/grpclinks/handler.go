@@ -92,7 +92,7 @@ func (c *serverCall) prepare(ctx context.Context, a *attachment, pairs links.Met
 
 // serverFormat is how the caller writes, and is answered. A content-subtype that is not registered is read as proto, as in grpc-go.
 func serverFormat(o callOptions) format {
-	f := format{name: o.encoding}
+	f := format{name: o.encoding, serves: true}
 	if o.subtype != "" {
 		f.codec = registeredCodec(o.subtype)
 	}

@@ -1,6 +1,7 @@
 package grpclinks_test
 
 import (
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -11,6 +12,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"google.golang.org/grpc/encoding/gzip"
+
+	"github.com/packetstream/packetstream/rpc/grpclinks"
+	"github.com/packetstream/packetstream/rpc/links"
 )
 
 // sized is a text whose message has exactly n bytes.
@@ -104,4 +108,23 @@ func TestCompressedMessages(t *testing.T) {
 		_, err := e.invoke("Echo", strings.Repeat("0", 100_000), zip)
 		requireCode(t, codes.ResourceExhausted, err)
 	})
+}
+
+// A caller may compress in a way that the server does not know.
+func TestUnknownEncodingOfTheCaller(t *testing.T) {
+	a, b := links.Pipe()
+	server := grpclinks.NewServer(nil)
+	newTestServer().register(server, server.GracefulStop)
+	require.NoError(t, server.Attach(b))
+	end := links.NewEnd(nil, nil)
+	require.NoError(t, end.Start())
+	links.Join(end, a)
+	op, err := end.Operate(t.Context(), links.Opening{Group: "test.S", Method: "Echo", Payload: links.NewPayload([]byte{1, 2, 3}, nil),
+		Completion: &links.Closing{}, Protocol: &links.Protocol{Kind: links.CallOption, Value: links.Metadata{{Key: "encoding", Value: "unknown"}}}})
+	require.NoError(t, err)
+	_, err = op.Recv(t.Context())
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, uint32(codes.Unimplemented), *op.Completion().Code)
+	<-end.Stop(0)
+	server.Stop()
 }

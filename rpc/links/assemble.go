@@ -15,6 +15,9 @@ func (c *Conn) takePiece(r *route, f *frame) string {
 		c.giveCredit(r)
 		return ""
 	}
+	if f.seq > r.inSeq && !c.opts.Unordered {
+		return "a ticket ahead of its turn"
+	}
 	in := r.arrival(f.seq)
 	if in == nil && len(r.arrivals) >= maxHeldTickets {
 		return "too many tickets ahead of their turn"

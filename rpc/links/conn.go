@@ -53,6 +53,8 @@ type Conn struct {
 	due        []*Ticket
 	beforehand [][]byte // frames that came before HELLO
 
+	beforehandSize int // of all of them, in bytes
+
 	// mu guards all below. The mate, payloads and the carrier are never called under it. An operation's lock is never taken under it.
 	mu        sync.Mutex
 	work      sync.Cond // wakes the writer

@@ -637,3 +637,16 @@ func TestBothSidesFloodEachOther(t *testing.T) {
 		require.Equal(t, io.EOF, err)
 	})
 }
+
+func TestFramesBeforeHelloAreBounded(t *testing.T) {
+	conn := openConn(t, &silent{closed: make(chan struct{})}, &ConnOptions{Unordered: true})
+	frame := begin(1, Ticket{Initial: Metadata{{"k", strings.Repeat("v", 60<<10)}}}, nil)
+	for n := 0; ; n += len(frame) {
+		if err := conn.take(frame); err != nil {
+			require.ErrorIs(t, err, ErrProtocol)
+			require.Greater(t, n, maxEarlyBytes/2)
+			return
+		}
+		require.LessOrEqual(t, n, maxEarlyBytes)
+	}
+}

@@ -52,8 +52,10 @@ const (
 	maxBuffered = 1 << 20
 	// maxControl (bytes) bounds grants, aborts and pongs that wait for a write: a peer that makes us answer and does not read is cut off.
 	maxControl = 4 << 20
-	// maxEarly is how many frames may come before HELLO, on a carrier without order.
-	maxEarly = 1024
+	// maxEarly is how many frames may come before HELLO, on a carrier without order, and maxEarlyBytes (bytes) how large all of them may be.
+	// HELLO is the first that was sent, so only what overtook it is kept.
+	maxEarly      = 1024
+	maxEarlyBytes = 4 << 20
 	// statedTrust is how many times the first piece of a payload is taken as memory for it at once, if it states as much.
 	statedTrust = 16
 	// maxNames bounds the names of groups and methods kept so that the next call need not allocate them; maxNameLength (bytes) bounds each.

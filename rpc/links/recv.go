@@ -36,7 +36,8 @@ func (c *Conn) take(b []byte) error {
 
 // beforeHello keeps a frame that overtook HELLO, which only a carrier without order may deliver.
 func (c *Conn) beforeHello(b []byte) error {
-	if !c.opts.Unordered || len(c.beforehand) >= maxEarly {
+	c.beforehandSize += len(b)
+	if !c.opts.Unordered || len(c.beforehand) >= maxEarly || c.beforehandSize > maxEarlyBytes {
 		return &ProtocolError{Detail: "a frame before HELLO", Seen: shown(b)}
 	}
 	c.beforehand = append(c.beforehand, append([]byte(nil), b...))

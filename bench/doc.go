@@ -1,6 +1,7 @@
 // Command bench measures packetstream beside other libraries and beside the bare system calls.
 //
 //	bench run -set quick|headline|full    measure, and write tables
+//	bench streams                         streams beside other multiplexers and a bare pipe
 //	bench goals                           the goals of the last run: seen, met or not
 //	bench report                          its tables again, a page, a plot, or lines for benchstat
 //	bench eventstream codec               rpc/eventstream's codec beside that of a cloud SDK

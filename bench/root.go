@@ -10,7 +10,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(newRunCommand(), newGoalsCommand(), newReportCommand(), newProfileCommand(), newListCommand(),
-		newEventstreamCommand(), newStubsCommand(), newCallerCommand(), newAnswererCommand(), newIdleCommand(),
-		newStubsAnswererCommand())
+		newEventstreamCommand(), newStubsCommand(), newStreamsCommand(), newCallerCommand(), newAnswererCommand(), newIdleCommand(),
+		newStubsAnswererCommand(), newStreamsChildCommand())
 	return cmd
 }

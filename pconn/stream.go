@@ -3,6 +3,7 @@ package pconn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"runtime"
@@ -48,6 +49,7 @@ type streamIn struct {
 	window   recvWindow
 	buf      chunks
 	err      error  // what Read returns when buf is empty
+	unwanted bool   // by CloseRead or Close
 	into     []byte // a waiting Read's memory, into[:got] of which is filled
 	got      int
 	lent     bool // the receiver reads into it
@@ -193,7 +195,7 @@ func (s *Stream) copyOut(p, b []byte) {
 // readError says why nothing may be read, though there may be something. Conn.mu is held.
 func (s *Stream) readError(ctx context.Context) error {
 	switch {
-	case s.closed || s.state.in == inStopped:
+	case s.in.unwanted:
 		return s.opError("read", net.ErrClosed)
 	case s.in.deadline.passed:
 		return s.opError("read", os.ErrDeadlineExceeded)
@@ -267,7 +269,11 @@ func (s *Stream) writeGathered(ctx context.Context, p []byte) (int, error) {
 			return len(p), nil
 		}
 		if err := s.writeError(ctx); err != nil {
-			return len(p) - s.withdraw(), err
+			unsent := s.withdraw()
+			if unsent == 0 {
+				return len(p), nil // it came behind the last byte
+			}
+			return len(p) - unsent, err
 		}
 		s.flushAndWait()
 	}
@@ -356,4 +362,13 @@ func (s *Stream) SetReadDeadline(t time.Time) error {
 // Write that fails so may have sent a part.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
 	return s.setDeadline(&s.out.deadline, &s.out.wake, t)
+}
+
+// String names the stream, for logs.
+func (s *Stream) String() string {
+	by := "the peer"
+	if s.ours {
+		by = "this end"
+	}
+	return fmt.Sprintf("stream %d %q of %s", s.id, s.name, by)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
@@ -124,6 +125,10 @@ func (s *Stream) takeBuffered(n int) error {
 	return nil
 }
 
+// yieldFrom is how many bytes a reader is given before the receiver lets it run, so that its memory is back for
+// the next piece.
+const yieldFrom = 8 << 10
+
 // receiveBulk takes data as it comes: into the memory of a Read that waits, or else into the stream's own.
 func (s *Stream) receiveBulk(h *packet.Header) error {
 	c, in := s.conn, &s.in
@@ -145,7 +150,11 @@ func (s *Stream) receiveBulk(h *packet.Header) error {
 			in.buf.filled(n)
 			poke(in.wake)
 		}
+		handed := in.got
 		c.mu.Unlock()
+		if handed >= yieldFrom {
+			runtime.Gosched()
+		}
 		left -= int64(n)
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF

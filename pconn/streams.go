@@ -79,6 +79,7 @@ func (s *Stream) endOut() {
 
 // stopIn drops what comes, and tells the peer. Conn.mu is held.
 func (s *Stream) stopIn(why frame.Reset) {
+	s.in.unwanted = true
 	s.in.buf.drop()
 	if s.state.in == inOpen {
 		s.state.in = inStopped

@@ -164,9 +164,14 @@ type streamRef struct {
 	size  int
 }
 
+// longHeader is a bit that means nothing and makes the header of a DATA 16 octets, where the payload is sent from
+// where it is: behind fewer, page-aligned memory is copied into a pipe at a quarter of the speed by processors
+// whose string moves are slow then, as those of package bufio's Output.
+const longHeader = 1 << 60
+
 func (s *Stream) addGathered(b *batch, n int) {
 	o := &s.out
-	h := frame.Header(frame.KindData, s.id, s.flags(0), n)
+	h := frame.Header(frame.KindData, s.id, s.flags(longHeader), n)
 	buf, _ := h.Append(b.Begin())
 	ref := b.EndRef(buf, o.rest[:n])
 	o.rest = o.rest[n:]

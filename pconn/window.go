@@ -14,7 +14,7 @@ type recvWindow struct {
 	left    int64 // what the peer may still send
 	taken   int64 // what the reader took and the peer does not know of
 	shared  int64 // how much of size is from the budget
-	limited bool  // the peer had to stop since the window grew the last time
+	limited bool  // since the window grew the last time the peer had to stop although the reader kept up
 }
 
 // received counts n bytes that arrived, and reports false if the peer may not have sent them.
@@ -23,20 +23,21 @@ func (w *recvWindow) received(n int64) bool {
 		return false
 	}
 	w.left -= n
-	w.limited = w.limited || w.left == 0
+	if w.left == 0 && w.size-w.taken <= w.size/2 {
+		w.limited = true
+	}
 	return true
 }
 
 // take counts n bytes that the reader took, and returns what the peer is to be allowed now: 0 for nothing
-// yet. The window grows, if the budget has room, where the peer had to stop although the reader had taken
-// all there was, and shrinks where the budget is needed for others.
+// yet. The window grows, if the budget has room, where the peer had to stop although no more than half of it
+// waited for the reader, and shrinks where the budget is needed for others.
 func (w *recvWindow) take(n int64, b *budget, most int64) int64 {
 	w.taken += n
 	if w.taken < w.size/4 {
 		return 0
 	}
-	drained := w.left+w.taken == w.size
-	if w.limited && drained && w.size < most {
+	if w.limited && w.size < most {
 		w.resize(b.take(min(w.size, most-w.size)))
 		w.limited = false
 	} else if w.shared > 0 && b.short() {

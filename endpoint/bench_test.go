@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -52,27 +53,18 @@ func BenchmarkRoundTrip(b *testing.B) {
 	})
 }
 
-// BenchmarkStart is starting a child, one call and its end, beside a bare start and end of the same program.
+// BenchmarkStart is starting a child until its first answer, and to its end, beside a bare start of the same
+// program, one round trip of bytes, and its end.
 func BenchmarkStart(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
 		for b.Loop() {
-			cmd := helperCommand("ping-pong")
-			in, err := cmd.StdinPipe()
-			require.NoError(b, err)
-			require.NoError(b, cmd.Start())
-			require.NoError(b, in.Close())
-			require.NoError(b, cmd.Wait())
+			bareStart(b)
 		}
 	})
 	for _, name := range []string{"first answer", "and close"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				cmd := helperCommand("serve")
-				cmd.Stderr = io.Discard
-				child, err := endpoint.Start(b.Context(), cmd, nil)
-				require.NoError(b, err)
-				_, err = child.Do(b.Context(), pconn.Request{})
-				require.NoError(b, err)
+				child := startToFirstAnswer(b)
 				if name == "first answer" {
 					b.StopTimer()
 				}
@@ -81,4 +73,48 @@ func BenchmarkStart(b *testing.B) {
 			}
 		})
 	}
+}
+
+func bareStart(b testing.TB) {
+	cmd := helperCommand("ping-pong")
+	in, err := cmd.StdinPipe()
+	require.NoError(b, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, cmd.Start())
+	ping := make([]byte, pingSize)
+	_, err = in.Write(ping)
+	require.NoError(b, err)
+	_, err = io.ReadFull(out, ping)
+	require.NoError(b, err)
+	require.NoError(b, in.Close())
+	require.NoError(b, cmd.Wait())
+}
+
+func startToFirstAnswer(b testing.TB) *endpoint.Child {
+	cmd := helperCommand("serve")
+	cmd.Stderr = io.Discard
+	child, err := endpoint.Start(b.Context(), cmd, nil)
+	require.NoError(b, err)
+	_, err = child.Do(b.Context(), pconn.Request{Payload: make([]byte, pingSize)})
+	require.NoError(b, err)
+	return child
+}
+
+// BenchmarkStartRatio takes the two in turn, since the machine is not the same from one second to the next, and
+// gives the first answer's time as a multiple of the bare start's.
+func BenchmarkStartRatio(b *testing.B) {
+	var bare, ours time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		bareStart(b)
+		bare += time.Since(begin)
+		begin = time.Now()
+		child := startToFirstAnswer(b)
+		ours += time.Since(begin)
+		require.NoError(b, child.Close())
+	}
+	b.ReportMetric(float64(ours)/float64(bare), "x-bare")
+	b.ReportMetric(float64(bare.Microseconds())/float64(b.N), "µs-bare")
+	b.ReportMetric(float64(ours.Microseconds())/float64(b.N), "µs-first-answer")
 }

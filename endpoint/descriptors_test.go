@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,7 +52,7 @@ func blocking(fd int) string {
 }
 
 // manyChildren starts and stops children, some of which die, and finds nothing left of them.
-func manyChildren() error {
+func manyChildren(args []string) error {
 	once := func(i int) error {
 		cmd := helperCommand("serve")
 		cmd.Stderr = io.Discard
@@ -69,32 +70,58 @@ func manyChildren() error {
 		}
 		return child.Close()
 	}
-	if err := once(0); err != nil {
-		return err
-	}
-	before, err := filepath.Glob("/proc/self/fd/*")
+	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
-	for i := range 30 {
+	var before remains
+	for i := range n {
+		if i == n/10 { // what there is for good has come by then
+			before = remaining()
+		}
 		if err := once(i); err != nil {
 			return err
 		}
 	}
-	after, err := filepath.Glob("/proc/self/fd/*")
-	if err != nil {
-		return err
+	after := remaining()
+	fmt.Fprintf(os.Stderr, "after %d children: %+v, after %d: %+v\n", n/10, before, n, after)
+	switch {
+	case after.descriptors > before.descriptors, after.goroutines > before.goroutines, after.children > 0:
+		return fmt.Errorf("not flat: %+v, before %+v", after, before)
+	case after.heap > before.heap+1<<20, n >= settled && !raceDetector && after.memory > before.memory+8<<20:
+		return fmt.Errorf("memory is not flat: %+v, before %+v", after, before)
 	}
-	if len(after) > len(before) {
-		return fmt.Errorf("%d descriptors, %d before", len(after), len(before))
-	}
-	files, err := filepath.Glob("/proc/self/task/*/children")
+	return nil
+}
+
+// settled is how many children it takes until the system's view of this process's memory has a steady state to
+// compare with, after a tenth of them.
+const settled = 1000
+
+// remains is what a process has that starts children.
+type remains struct {
+	descriptors, goroutines, children int
+	heap, memory                      int // in bytes
+}
+
+func remaining() remains {
+	var r remains
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	r.heap, r.goroutines = int(m.HeapAlloc), runtime.NumGoroutine()
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	r.descriptors = len(fds)
+	files, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, file := range files {
-		if b, err := os.ReadFile(file); err == nil && len(b) > 0 {
-			return fmt.Errorf("children are left: %s", b)
-		}
+		b, _ := os.ReadFile(file)
+		r.children += len(strings.Fields(string(b)))
 	}
-	return err
+	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
+		pages, _ := strconv.Atoi(strings.Fields(string(b))[1])
+		r.memory = pages * os.Getpagesize()
+	}
+	return r
 }
 
 // openTerminal returns the two sides of a pseudo terminal; the first is what a process has.

@@ -63,17 +63,34 @@
 // descendants that left the group and hold its pipes: [ExitError.Held] tells of them.
 //
 // What a child writes to standard error is always read, so that it never blocks there, and its last 64 KiB
-// are kept. It is passed through to this process's standard error, or to where exec.Cmd.Stderr says.
+// are kept. It is passed through to this process's standard error as it comes, or handed on by lines to
+// exec.Cmd.Stderr and to a logger.
+//
+// On Linux a child does not outlive this process, even if that is killed. [Child.Exit] tells how it ended, and what
+// it used up.
+//
+// By [StartOptions] the connection goes over other descriptors, so that the child may print, or over a socket; a child
+// may be left in the foreground of a terminal; its program is compared with a checksum; and it has to prove itself by a
+// [Handshake]: with a secret of this one start, which it finds in its environment, and its version and features.
+//
+// Package pool below this one restarts a child that ends, or keeps several behind one caller. [Caller] is what those
+// have in common with a Child and a connection.
 //
 // # Standard input and output
 //
 // [ServeStdio] moves the connection to descriptors of its own before it serves: from then on standard
 // input is empty and what is printed to standard output goes to standard error, so that a stray print
-// hurts nobody. A terminal is refused, with a hint.
+// hurts nobody. A terminal is refused, with a hint. Where the parent has chosen other descriptors it serves those, and
+// it says the handshake's secret by itself: a helper needs to know of neither, but for its version (see [Greeting]).
+//
+// In another language a helper finds the descriptors in PACKETSTREAM_FD, "3,4" to read and to write or "3" for a
+// socket, and the secret in PACKETSTREAM_COOKIE, to send as its HELLO's cookie as Greeting says. Both are not for its
+// own children. Without the variables there is standard input and output, and no handshake.
 //
 // # Platforms
 //
 // On Linux everything works. On macOS and the BSDs what a child leaves in its process group is killed at once when
-// it ends, and nothing is known of the peer of a Unix socket. On Windows there are tcp:, tls: and unix:, and
+// it ends, a child that heeds neither the end of its input nor signals outlives a parent that is killed, and nothing is
+// known of the peer of a Unix socket. On Windows there are tcp:, tls: and unix:, and
 // everything else is errors.ErrUnsupported. unix-abstract: is Linux alone.
 package endpoint

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"os/exec"
+	"time"
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/pconn"
@@ -43,6 +44,27 @@ func ExampleExitError() {
 		fmt.Printf("exit status %d: %s", exit.Code, exit.Stderr)
 	}
 	// Output: exit status 3: out of paper
+}
+
+// A child that heeds neither the end of its input nor SIGTERM is killed, in bounded time, and it is told what ended it
+// and what it used up.
+func ExampleStop() {
+	ctx := context.Background()
+	cmd := exec.Command("sh", "-c", `trap "echo not now >&2" TERM; while :; do :; done`)
+	cmd.Stderr = io.Discard
+	child, err := endpoint.Start(ctx, cmd, &endpoint.StartOptions{Stop: endpoint.Stop{
+		EOF: 200 * time.Millisecond, Term: 500 * time.Millisecond, Kill: time.Second,
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	child.Close()
+	exit := child.Exit()
+	fmt.Println(exit.Step, "-", exit.Signal, "-", exit.CPU > 0, exit.Memory > 0)
+	fmt.Printf("%s", exit.Stderr)
+	// Output:
+	// SIGKILL - killed - true true
+	// not now
 }
 
 // A helper serves on its standard input and output.

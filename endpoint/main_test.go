@@ -165,7 +165,7 @@ func helper(mode string, args []string) int {
 	case "sleep":
 		time.Sleep(time.Minute)
 	case "many":
-		return report(manyChildren())
+		return report(manyChildren(args))
 	case "ask at terminal":
 		return report(askAtTerminal())
 	case "terminal host":

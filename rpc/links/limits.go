@@ -44,8 +44,9 @@ const (
 	// maxDirect is how many operations may be open while their goroutines write for themselves. Above it larger batches save more than the
 	// change of goroutine costs.
 	maxDirect = 2
-	// batchSize (bytes) is how much is gathered into one write while operations have pieces waiting.
-	batchSize = 64 << 10
+	// batchSize (bytes) is how much is gathered into one write while operations have pieces waiting: a quarter of an enlarged pipe, so
+	// that the reader takes one part while the next is gathered.
+	batchSize = 256 << 10
 	// bulkBatch (bytes) is from where on a batch makes a pipe be enlarged.
 	bulkBatch = 32 << 10
 	// maxBuffered (bytes) is how much small traffic may wait for a write; above it payloads stay with their operations, whose senders wait.
@@ -75,5 +76,5 @@ const (
 	// readBuffer (bytes) is where a byte stream's buffer starts. It doubles when a read fills it, up to maxReadBuffer, and as far as a frame
 	// needs it.
 	readBuffer    = 4 << 10
-	maxReadBuffer = 128 << 10
+	maxReadBuffer = 256 << 10
 )

@@ -2,5 +2,5 @@
 
 package interop
 
-// children are what the test binary does instead of testing when it is started as a child.
-var children map[string]func() error
+// memoryChildren are what the test binary is as a child of the tests of memory, which are not here.
+var memoryChildren map[string]func() error

@@ -15,7 +15,12 @@ import (
 const childVariable = "PACKETSTREAM_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if run := children[os.Getenv(childVariable)]; run != nil {
+	child := os.Getenv(childVariable)
+	run := memoryChildren[child]
+	if child == pythonChild {
+		run = servePython
+	}
+	if run != nil {
 		if err := run(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

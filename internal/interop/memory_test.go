@@ -28,8 +28,8 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
-// children are what the test binary does instead of testing when it is started as a child.
-var children = map[string]func() error{"server": serverChild, "raw": rawChild}
+// memoryChildren are what the test binary is as a child of the tests of memory.
+var memoryChildren = map[string]func() error{"server": serverChild, "raw": rawChild}
 
 // Request types of both children.
 const (

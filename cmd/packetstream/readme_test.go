@@ -93,14 +93,19 @@ func TestReadmeListsTheEndpoints(t *testing.T) {
 	}
 }
 
-// The Python peer that the README shows does what the README says.
+// The Python peers that the README shows, one by our file and one by the reference, do what the README says.
 func TestLiveReadmePeer(t *testing.T) {
 	python := livepeer.Python(t, "packetstream-20240630")
 	blocks := codeBlocks(t, "python")
-	require.Len(t, blocks, 1)
-	peer := filepath.Join(t.TempDir(), "peer.py")
-	require.NoError(t, os.WriteFile(peer, []byte(blocks[0]), 0o600))
-	r := packetstream(t, "call", "--payload", "hello", "--", python, peer)
-	assert.Equal(t, exitOK, r.code, r.stderr)
-	assert.Equal(t, "HELLO\n", r.stdout)
+	require.Len(t, blocks, 2)
+	file, err := filepath.Abs(filepath.Join(root, "clients/python"))
+	require.NoError(t, err)
+	t.Setenv("PYTHONPATH", file)
+	for _, block := range blocks {
+		peer := filepath.Join(t.TempDir(), "peer.py")
+		require.NoError(t, os.WriteFile(peer, []byte(block), 0o600))
+		r := packetstream(t, "call", "--payload", "hello", "--", python, "-B", peer)
+		assert.Equal(t, exitOK, r.code, r.stderr)
+		assert.Equal(t, "HELLO\n", r.stdout)
+	}
 }

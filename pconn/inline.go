@@ -42,7 +42,7 @@ type inlineType struct {
 // inlineTypes is how many request types are told apart, and inlineBlock how many share a piece of memory.
 const (
 	inlineTypes = 64
-	inlineBlock = 16
+	inlineBlock = 8
 )
 
 const (

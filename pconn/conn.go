@@ -89,6 +89,9 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	channels := maps.Clone(o.Channels)
 	c.channels.Store(&channels)
 	c.st.streams.handler, c.st.streams.budget.max = o.StreamHandler, o.Streams.Memory
+	for _, name := range o.Listen {
+		c.addListener(name).declared = true
+	}
 	c.st.incoming.seed = rand.Uint64() | 1
 	c.st.sender.pending, c.st.sender.control = new(batch), new(batch)
 	c.st.returned.L = &c.mu

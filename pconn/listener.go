@@ -22,11 +22,12 @@ type Listener struct {
 	queue    streamQueue
 	acceptor line
 	closed   bool
+	declared bool // in Options.Listen, and not yet asked for
 }
 
 // Listen returns a Listener for the streams that the peer opens by that name, before Options.StreamHandler;
 // "" is every name that has no Listener of its own, where there is no StreamHandler. Streams that come before
-// are refused. The error is ErrListening, or that of the connection's end. The Listener ends with the connection.
+// are refused, unless the name is in Options.Listen. The error is ErrListening, or that of the connection's end. The Listener ends with the connection.
 func (c *Conn) Listen(name string) (*Listener, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -34,15 +35,24 @@ func (c *Conn) Listen(name string) (*Listener, error) {
 	switch {
 	case c.st.recvEnded:
 		return nil, c.st.endErr
+	case t.listeners[name] != nil && t.listeners[name].declared:
+		t.listeners[name].declared = false
+		return t.listeners[name], nil
 	case t.listeners[name] != nil || name == "" && t.handler != nil:
 		return nil, ErrListening
 	}
+	return c.addListener(name), nil
+}
+
+// addListener makes the listener of a name. Conn.mu is held, or nobody knows the connection yet.
+func (c *Conn) addListener(name string) *Listener {
+	t := &c.st.streams
 	if t.listeners == nil {
 		t.listeners = make(map[string]*Listener)
 	}
 	l := &Listener{conn: c, name: name}
 	t.listeners[name] = l
-	return l, nil
+	return l
 }
 
 // Accept waits for the next stream. The error is net.ErrClosed after Close, and that of Conn.Err when the

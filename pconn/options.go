@@ -29,6 +29,10 @@ type Options struct {
 	// refused.
 	StreamHandler StreamHandler
 
+	// Listen are names of streams for which there is a Listener from the start, which Conn.Listen returns: what
+	// the peer opens before waits for it.
+	Listen []string
+
 	// Streams are the limits of streams.
 	Streams StreamLimits
 

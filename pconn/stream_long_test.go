@@ -5,7 +5,10 @@ package pconn_test
 import (
 	"errors"
 	"io"
+	"os"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,3 +77,57 @@ func requestsBesideBulk(t *testing.T) float64 {
 type zeroes struct{}
 
 func (zeroes) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestLongStreamThatIsNotRead checks that a stream which nobody reads takes no more than its window, and costs the
+// others next to nothing.
+func TestLongStreamThatIsNotRead(t *testing.T) {
+	ratios := make([]float64, 5)
+	for i := range ratios {
+		alone := throughput(t, false)
+		ratios[i] = throughput(t, true) / alone
+	}
+	slices.Sort(ratios)
+	t.Log(ratios)
+	require.GreaterOrEqual(t, ratios[2], 0.9)
+}
+
+// throughput returns how many bytes 99 streams carry in 6 seconds, beside one that nobody reads or none.
+func throughput(t *testing.T, idle bool) float64 {
+	a, b := pipes(t, nil, nil)
+	if idle {
+		x, _ := streamPair(t, a, b)
+		require.NoError(t, x.SetWriteDeadline(time.Now().Add(6*time.Second)))
+		go func() {
+			n, err := x.Write(make([]byte, 1<<20))
+			if n > pconn.DefaultStreamWindow || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("wrote %d bytes to who does not read: %v", n, err)
+			}
+		}()
+	}
+	var read atomic.Int64
+	var wg sync.WaitGroup
+	end := time.Now().Add(6 * time.Second)
+	for range 99 {
+		x, y := streamPair(t, a, b)
+		wg.Go(func() {
+			block := make([]byte, 64<<10)
+			for time.Now().Before(end) {
+				if _, err := x.Write(block); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			x.Close()
+		})
+		wg.Go(func() {
+			n, err := io.Copy(io.Discard, y)
+			if err != nil {
+				t.Error(err)
+			}
+			read.Add(n)
+			y.Close()
+		})
+	}
+	wg.Wait()
+	return float64(read.Load())
+}

@@ -236,6 +236,19 @@ func TestStreamsNeedExtensions(t *testing.T) {
 	require.ErrorIs(t, err, pconn.ErrNoExtensions)
 }
 
+func TestListenerFromTheStart(t *testing.T) {
+	a, b := pipes(t, nil, &pconn.Options{Listen: []string{"x"}})
+	_, err := a.OpenStream(soon(t), "x", nil)
+	require.NoError(t, err)
+	eventually(t, "it has come", func() bool { return b.Counters().StreamsIn.Load() == 1 })
+	l, err := b.Listen("x")
+	require.NoError(t, err)
+	_, err = l.Accept()
+	require.NoError(t, err)
+	_, err = b.Listen("x")
+	require.Equal(t, pconn.ErrListening, err)
+}
+
 func TestListeners(t *testing.T) {
 	a, b := pipes(t, nil, nil)
 	one, err := b.Listen("one")

@@ -50,7 +50,7 @@ func (s muxSession) Open(ctx context.Context) (net.Conn, error) { return s.open(
 func (s muxSession) Accept() (net.Conn, error)                  { return s.accept() }
 
 func openPacketStreams(_ Side, r, w *os.File) (StreamSession, error) {
-	c, err := pconn.New(bufio.OwnInput(r), bufio.OwnOutput(w), &pconn.Options{CloseInput: true})
+	c, err := pconn.New(bufio.OwnInput(r), bufio.OwnOutput(w), &pconn.Options{CloseInput: true, Listen: []string{""}})
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ func FuzzFields(f *testing.F) {
 		(&frame.Headers{Timeout: 12345678, Metadata: []frame.Pair{{Key: "k", Value: []byte("v")}, {}}, Code: 3, Reason: 1}).Append(nil),
 		(&frame.Cancel{Channel: 200, Reason: 4, Code: 5, Text: "enough"}).Append(nil),
 		(&frame.GoAway{Code: 1, Text: "bye"}).Append(nil),
+		(&frame.Open{Name: "http", Metadata: []frame.Pair{{Key: "k", Value: []byte("v")}}, Credit: 1 << 18}).Append(nil),
+		(&frame.Reset{Code: 7, Reason: 1, Text: "no"}).Append(nil),
 		{3, 1}, {2, 2, 2, 'k'}, {0x80, 0x80, 1, 0},
 	} {
 		f.Add(b)
@@ -26,6 +28,8 @@ func FuzzFields(f *testing.F) {
 		again(t, b, frame.ParseHeaders, (*frame.Headers).Append)
 		again(t, b, frame.ParseCancel, (*frame.Cancel).Append)
 		again(t, b, frame.ParseGoAway, (*frame.GoAway).Append)
+		again(t, b, frame.ParseOpen, (*frame.Open).Append)
+		again(t, b, func(b []byte) (frame.Reset, error) { return frame.ParseReset(frame.KindReset, b) }, (*frame.Reset).Append)
 	})
 }
 

@@ -1198,7 +1198,7 @@ class Core:
 
     def has_output(self) -> bool:
         """Whether output() may have something."""
-        return bool(self._control or self._queue or self._turns or self._stream_control or self._eof_due())
+        return not self.eof_sent and bool(self._control or self._queue or self._turns or self._stream_control or self._eof_due())
 
     def output(self, most: int = MAX_BATCH) -> bytes:
         """Take the next bytes to write, about most of them, or b"". When eof_sent is set they were the last."""
@@ -2331,8 +2331,8 @@ class Connection:
         self._workers = _Workers(self._handle, self.options.max_handlers or 64)
         self._receiver = threading.Thread(target=self._receive, name="packetstream receiver", daemon=True)
         self._sender = threading.Thread(target=self._send, name="packetstream sender", daemon=True)
-        self._receiver.start()
         self._sender.start()
+        self._receiver.start()  # the last, since it may come to the end of the connection at once
         self._flush()
 
     @classmethod
@@ -3455,6 +3455,14 @@ class AsyncConnection:
                 data = b""
             self._received(data)
 
+    async def _drain(self) -> None:
+        try:
+            while self._writer.get_write_buffer_size() > MAX_BATCH and not self._writer.is_closing():
+                await asyncio.sleep(0.0005)
+        finally:
+            self._paused = False
+            self._flush()
+
     def _spawn_task(self, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)
         self._helper_tasks.add(task)
@@ -3470,19 +3478,21 @@ class AsyncConnection:
         self._flushing = False
         core, writer = self._core, self._writer
         self._dispatch()
-        while not self._paused and not self._write_closed:
-            if not core.has_output():
+        batches = 0
+        while not self._paused and not self._write_closed and core.has_output():
+            if batches == 8:  # others of this loop have a turn
+                self._flush()
                 break
+            batches += 1
             data = core.output()
             if core.events:
                 self._dispatch()
             if data and self._write_error is None:
                 writer.write(data)
-                if writer.get_write_buffer_size() > 2 * MAX_BATCH and not self._paused:
-                    # Let others of this loop have a turn, and the transport empty itself.
-                    self._flushing = True
-                    self._loop.call_later(0.0005, self._write_out)
-                    break
+                if self._stream_writer is not None and writer.get_write_buffer_size() > 2 * MAX_BATCH:
+                    # What tells this connection to wait is a StreamWriter's own.
+                    self._paused = True
+                    self._spawn_task(self._drain())
         if core.eof_sent and not self._write_closed:
             self._write_closed = True
             try:

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -47,6 +48,28 @@ func TestPythonFileUnits(t *testing.T) {
 	require.Regexp(t, `(?m)^Ran \d{2,} tests`, p.stderr.String())
 	require.NotContains(t, p.stderr.String(), "skipped")
 	require.NotContains(t, p.stderr.String(), "Traceback")
+}
+
+// The host and the helper that the Python file's README shows.
+func TestPythonFileReadme(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../clients/python/README.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)\n```python\n(.*?)```\n").FindAllSubmatch(text, -1)
+	require.Len(t, blocks, 3)
+	dir := t.TempDir()
+	for i, name := range []string{"helper.py", "host.py"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), blocks[i][1], 0o600))
+	}
+	file, err := filepath.Abs("../../clients/python")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, livepeer.Python(t, "packetstream-20240630"), "-B", "host.py")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PYTHONPATH="+file, "PYTHONDONTWRITEBYTECODE=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Equal(t, "hello Ada, happy Monday\n", string(out))
 }
 
 // Our checks call the Python file, and are called back.

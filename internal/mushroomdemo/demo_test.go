@@ -122,5 +122,5 @@ func TestBrowser(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	require.NoError(t, err)
-	assert.Len(t, regexp.MustCompile(`(?m)^ok `).FindAll(out, -1), 16)
+	assert.Len(t, regexp.MustCompile(`(?m)^ok `).FindAll(out, -1), 18)
 }

@@ -25,10 +25,8 @@ func (s *Session) told() (told bool) {
 	return told
 }
 
-// owesLastPoll reports whether the server closed the session and no poll has told the client yet.
-func (s *Session) owesLastPoll() bool { return s.closedForPolls() && !s.told() }
-
-// waitForLastPoll keeps a closed session for a client that is between two polls.
+// waitForLastPoll keeps a closed session for a client that is between two polls. It does not wait if a poll
+// was told already.
 func (s *Session) waitForLastPoll() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.times.lastPoll)
 	defer cancel()

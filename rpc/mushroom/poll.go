@@ -14,7 +14,7 @@ func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, session *Sess
 		return
 	}
 	if !session.presence.enter() {
-		answer(w, http.StatusNotFound)
+		s.serveGone(w, r, session.id)
 		return
 	}
 	defer session.presence.leave()

@@ -151,6 +151,30 @@ func TestLastAnswerIsKeptForAMoment(t *testing.T) {
 	})
 }
 
+// TestLastAnswerWhileDisconnectRuns: a client that lost it is not sent away meanwhile.
+func TestLastAnswerWhileDisconnectRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		polls := make(chan string, 1)
+		var server *mushroom.Server
+		poll := func(s *mushroom.Session) string {
+			return direct(context.Background(), server, "/"+s.ID()+"/", `[[0,null]]`).Body.String()
+		}
+		var err error
+		server, err = mushroom.NewServer(&mushroom.ServerOptions{
+			Connect: func(s *mushroom.Session) {
+				assert.NoError(t, s.Notify("bye", 1))
+				assert.NoError(t, s.Close())
+				assert.Equal(t, `[[1,0,"bye",1],[-1]]`, poll(s), "before the session is let go of")
+			},
+			Disconnect: func(s *mushroom.Session) { polls <- poll(s) },
+		})
+		require.NoError(t, err)
+		direct(t.Context(), server, "/", `{"transports":["poll"]}`)
+		assert.Equal(t, `[[1,0,"bye",1],[-1]]`, <-polls)
+		assert.NoError(t, server.Shutdown(context.Background()))
+	})
+}
+
 // TestClientLeavesDuringAPoll: its absence counts from then on.
 func TestClientLeavesDuringAPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -210,7 +210,8 @@ func (s *Server) lookup(id string) *Session {
 // forget is the last thing in a session's life, after its carrier was closed.
 func (s *Server) forget(session *Session) {
 	defer s.running.Done()
-	linger := session.owesLastPoll()
+	// Also one that has told its client of the end, which may ask again before the last answer is kept.
+	linger := session.closedForPolls()
 	s.mu.Lock()
 	delete(s.sessions, session.id)
 	linger = linger && !s.down

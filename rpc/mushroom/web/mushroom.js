@@ -383,7 +383,13 @@ class Poller {
         await new Promise((resolve) => { this.#wake = resolve; });
         continue;
       }
-      await this.#exchange(`[${batch.map(([, text]) => text).join()}]`, this.#options.pollWait);
+      try {
+        await this.#exchange(`[${batch.map(([, text]) => text).join()}]`, this.#options.pollWait);
+      } catch (error) {
+        // The server may have closed the session, and may still have something for a poll.
+        if (error.status === 404 && !this.#over) return;
+        throw error;
+      }
       // A POST that succeeded says as much as a heartbeat, which may only come with the end of a poll.
       this.#session.acknowledge(batch.at(-1)[0]);
     }

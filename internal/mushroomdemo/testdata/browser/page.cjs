@@ -222,6 +222,37 @@ const checks = {
     assert.deepEqual(got, ['closed while connecting', 'closed', 0]);
   },
 
+  async last_words_come_although_a_post_is_refused(context, transport) {
+    if (transport === 'ws') return 'skipped: the exchanges are made by hand';
+    const page = await open(context, 'ws', 'Eve');
+    let refused;
+    const refusal = new Promise((resolve) => { refused = resolve; });
+    await page.route(/\/hand\//, async (route) => {
+      const body = JSON.parse(route.request().postData());
+      if (body.transports) {
+        await route.fulfill({ json: { transport: 'poll', url: `${args.demo}hand/session/` } });
+      } else if (body[0][0] !== 0) {
+        await route.fulfill({ status: 404 });
+        refused();
+      } else {
+        await refusal;
+        // The client has long had the refusal when the poll is answered.
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        await route.fulfill({ json: [[1, 0, 'bye', 'last'], [-1]] });
+      }
+    });
+    const got = await page.evaluate(async (url) => {
+      const { Client } = await import('/mushroom.js');
+      const took = [];
+      const client = new Client({ url, transports: ['poll'], methods: { bye: (data) => { took.push(data); } } });
+      const closed = new Promise((resolve) => client.addEventListener('closed', (e) => resolve(e.detail.message)));
+      await client.connect();
+      client.notify('late');
+      return [await closed, took];
+    }, `${args.demo}hand/`);
+    assert.deepEqual(got, ['disconnected by the server', ['last']]);
+  },
+
   async client_hears_of_the_end(context, transport) {
     const page = await open(context, 'ws', 'Eve');
     const got = await page.evaluate(async ([url, transport]) => {

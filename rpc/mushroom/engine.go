@@ -207,16 +207,21 @@ func (e *Engine) await(ctx context.Context, waiter <-chan outcome) (outcome, err
 }
 
 // Send queues a notification, request, response or error as it is, under m.ID, which must be above all
-// ids sent before, or under the next id if that is null. An answer to a request sent by it is dropped;
-// Request and Notify are what is normally wanted. Errors are as for Notify.
+// ids sent before, or under the next id if that is null. It does not wait, and keeps no reference to m.Data. An
+// answer to a request sent by it is dropped; Request and Notify are what is normally wanted. Errors are as for
+// Notify, or about the id.
 func (e *Engine) Send(m Message) error {
 	if !m.Kind.numbered() {
 		return fmt.Errorf("mushroom: a %v is sent by the session itself", m.Kind)
 	}
-	if _, err := encode(m.Data); err != nil {
+	var err error
+	if m.Data, err = encode(m.Data); err == nil {
+		m.BadMethod, err = encode(m.BadMethod)
+	}
+	if err != nil {
 		return fmt.Errorf("mushroom: send: %w", err)
 	}
-	_, err := e.post(m, nil)
+	_, err = e.post(m, nil)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 )
@@ -25,9 +26,9 @@ type StreamOptions struct {
 
 // NewStream begins a session over a byte stream: one message a line, both ways, with the rules of the
 // websocket transport. Both ends are alike. It takes rw over and closes it at the session's end; Close
-// of rw must end a Read that waits. The session ends with the stream, too: where the peer ends its side between two
-// lines, requests that wait for its answers fail at once, and those that it has made are answered, for at most 5
-// seconds.
+// of rw must end a Read and a Write that wait. The session ends with the stream, and where the peer takes
+// nothing of what is written for 30 seconds. Where the peer ends its side between two lines, requests that wait
+// for its answers fail at once, and those that it has made are answered, for at most 5 seconds.
 func NewStream(rw io.ReadWriteCloser, opts *StreamOptions) (*Session, error) {
 	if opts == nil {
 		opts = &StreamOptions{}
@@ -92,15 +93,21 @@ func (l *lines) readLine() (line []byte, err error) {
 }
 
 func (l *lines) write(frames [][]byte) error {
-	// A pipe without deadlines waits for its reader as long as the session lives; Close aborts it.
-	if d, ok := l.rw.(interface{ SetWriteDeadline(time.Time) error }); ok {
-		_ = d.SetWriteDeadline(time.Now().Add(l.timeout))
-	}
 	var text []byte
 	for _, frame := range frames {
 		text = append(append(text, frame...), '\n')
 	}
+	d, ok := l.rw.(interface{ SetWriteDeadline(time.Time) error })
+	if ok && d.SetWriteDeadline(time.Now().Add(l.timeout)) == nil {
+		_, err := l.rw.Write(text)
+		return err
+	}
+	// A stream without deadlines is closed instead.
+	timer := time.AfterFunc(l.timeout, l.abort)
 	_, err := l.rw.Write(text)
+	if !timer.Stop() && err != nil {
+		err = fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)
+	}
 	return err
 }
 

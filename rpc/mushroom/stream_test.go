@@ -3,6 +3,7 @@ package mushroom_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -264,5 +265,55 @@ func TestHandlersOfAPeerThatEndedItsSideAreCancelled(t *testing.T) {
 		<-s.Done()
 		assert.Equal(t, 5*time.Second, time.Since(start))
 		assert.ErrorIs(t, s.Err(), mushroom.ErrDisconnected)
+	})
+}
+
+// TestSendKeepsToOneLine: data and a method's place that were written over several lines do not cut the message up.
+func TestSendKeepsToOneLine(t *testing.T) {
+	spread := json.RawMessage("{\n\"a\":\n1}")
+	s, peer, lines := bare(t, serving(func(_ context.Context, r *mushroom.Request) (any, error) {
+		return mushroom.Message{Kind: mushroom.KindResponse, RequestID: r.ID, Data: spread}, nil
+	}))
+	require.NoError(t, s.Send(mushroom.Message{Kind: mushroom.KindNotification, Method: "m", Data: spread}))
+	hear(t, lines, `[1,0,"m",{"a":1}]`)
+	require.NoError(t, s.Send(mushroom.Message{Kind: mushroom.KindRequest, BadMethod: spread}))
+	hear(t, lines, `[2,1,{"a":1},null]`)
+	require.Error(t, s.Send(mushroom.Message{Kind: mushroom.KindRequest, BadMethod: json.RawMessage(`"m",`)}))
+	tell(t, peer, `[2,0,"m"]`)
+	hear(t, lines, `[0,0]`, `[3,2,0,{"a":1}]`)
+}
+
+// blockedPeer is a stream without deadlines whose other end has ended its side, and reads nothing.
+type blockedPeer struct {
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (*blockedPeer) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (b *blockedPeer) Write([]byte) (int, error) {
+	<-b.closed
+	return 0, io.ErrClosedPipe
+}
+
+func (b *blockedPeer) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return nil
+}
+
+// TestStreamWithoutDeadlinesHasAnEnd: a write that nobody takes does not keep the session for ever.
+func TestStreamWithoutDeadlinesHasAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		s, err := mushroom.NewStream(&blockedPeer{closed: make(chan struct{})}, nil)
+		require.NoError(t, err)
+		require.NoError(t, s.Notify("m", nil))
+		defer s.Close()
+		select {
+		case <-s.Done():
+			assert.LessOrEqual(t, time.Since(start), 31*time.Second)
+		case <-time.After(time.Hour):
+			assert.Fail(t, "the session waits for ever")
+		}
 	})
 }

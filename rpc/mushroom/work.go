@@ -90,7 +90,7 @@ func (e *Engine) dispatch(w *work) (result any, err error) {
 func (e *Engine) reply(r *Request, result any, err error) Message {
 	if m, ok := result.(Message); ok && err == nil && (m.Kind == KindResponse || m.Kind == KindError) {
 		m.ID = ID{}
-		if _, err = encode(m.Data); err == nil {
+		if m.Data, err = encode(m.Data); err == nil {
 			return m
 		}
 	}

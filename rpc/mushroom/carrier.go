@@ -96,7 +96,7 @@ func (s *Session) receiveOne(c carrier) error {
 	if err != nil {
 		return lost(err)
 	}
-	m, err := s.parse(data)
+	m, err := s.parse(data, len(data))
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@
 //
 // Notifications run one after another in the order they were sent. Requests run beside each other;
 // each starts after the notifications before it have returned. A handler that waits in
-// [Session.Request] with the context it was given lets the messages behind it go on.
+// [Session.Request] or [Session.Flush] with the context it was given lets the messages behind it go on.
 //
 // # Differences from the original
 //

@@ -1,6 +1,7 @@
 package mushroom
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -271,8 +272,10 @@ func (e *Engine) Unacknowledged() []int64 {
 }
 
 // Flush waits until the peer has acknowledged everything sent so far. The error is the context's, or
-// ErrSessionEnded.
+// ErrSessionEnded. A handler gives the context that it was given, so that the messages behind it go on: the
+// acknowledgement may be behind them.
 func (e *Engine) Flush(ctx context.Context) error {
+	defer release(ctx)()
 	var last int64
 	e.look(func(s *state) bool {
 		last = s.lastSent
@@ -292,16 +295,23 @@ func (e *Engine) Flush(ctx context.Context) error {
 	return ended
 }
 
-// parse reads a message within the limits. It shares memory with data.
-func (e *Engine) parse(data []byte) (Message, error) {
+// parse reads a message within the limits. It shares memory with data, which is part of a piece of memory
+// of size held, unless that is much larger than what the message has of it: messages that wait are counted
+// by their own size.
+func (e *Engine) parse(data []byte, held int) (Message, error) {
 	if size := len(data); size > e.limits.MaxMessage {
 		return Message{}, tooLarge("%d bytes, at most %d are allowed", size, e.limits.MaxMessage)
 	}
-	return parseMessage(data, e.limits.MaxDepth)
+	m, err := parseMessage(data, e.limits.MaxDepth)
+	if held > 2*(len(m.Data)+len(m.BadMethod))+maxAround {
+		m.Data, m.BadMethod = bytes.Clone(m.Data), bytes.Clone(m.BadMethod)
+	}
+	return m, err
 }
 
-// HandleMessage takes one message from the peer. It does not wait for handlers. After an error, which
-// is ErrBadMessage or ErrSessionEnded, the transport ends the session or refuses what the message came in.
+// HandleMessage takes one message from the peer, and its data with it. It does not wait for handlers. After an
+// error, which is ErrBadMessage or ErrSessionEnded, the transport ends the session or refuses what the message
+// came in.
 func (e *Engine) HandleMessage(m Message) error {
 	switch m.Kind {
 	case KindHeartbeat:
@@ -315,6 +325,9 @@ func (e *Engine) HandleMessage(m Message) error {
 			s.end(ErrDisconnected, false)
 		})
 		return err
+	}
+	if !m.Kind.numbered() || m.ID.IsNull() {
+		return badMessage("%v with id %v", m.Kind, m.ID)
 	}
 	w := &work{engine: e, request: Request{Message: m, Session: e.session}}
 	var waiter chan<- outcome

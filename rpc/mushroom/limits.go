@@ -22,11 +22,11 @@ type Limits struct {
 	MaxUnacked int
 	// MaxUnackedBytes is how large those messages may be together, in bytes. Default 16 MiB, at most 1 GiB.
 	MaxUnackedBytes int
-	// MaxPending is how many of our requests may wait for their answer. Default 16,384, at most
-	// 1,048,576; each holds a caller.
+	// MaxPending is how many of our requests may wait for their answer, and how many handlers may wait in
+	// Session.Flush. Default 16,384, at most 1,048,576; each holds a caller.
 	MaxPending int
 	// MaxHandlers is how many handlers of one session may be at work at once; those that wait in
-	// Session.Request are not counted. Default 256, at most 65,536; each is a goroutine.
+	// Session.Request or Session.Flush are not counted. Default 256, at most 65,536; each is a goroutine.
 	MaxHandlers int
 	// MaxInbox is how many messages may wait for a handler; together they may be as large as
 	// MaxUnackedBytes. Reading from the peer pauses there. Default 1,024, at most 65,536.
@@ -88,6 +88,8 @@ const (
 	// maxAnswer is the size of an HTTP answer that the client reads, in bytes. The original's server
 	// answers with its whole list, whatever its size.
 	maxAnswer = 64 << 20
+	// maxAround is what a message that waits may hold beside its data, in bytes: method, ids and brackets.
+	maxAround = 256
 	// pumpBatch is how much is written to a websocket or stream between two looks for heartbeats, in bytes.
 	pumpBatch = 64 << 10
 	// sessionIDLength is the number of characters of a session's id: 131 bits from 62 characters.

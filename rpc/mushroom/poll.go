@@ -64,7 +64,7 @@ func (s *Session) takeBody(r *http.Request, body []byte) (poll bool, err error) 
 		}
 		var text []byte
 		text, rest = nextElement(rest)
-		m, err := s.parse(text)
+		m, err := s.parse(text, len(body))
 		if err != nil {
 			return false, err
 		}

@@ -107,6 +107,7 @@ func (p *poller) pollOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("poll: %w", err)
 	}
+	size := len(text)
 	rest, err := openArray(text, p.limits.MaxDepth+1)
 	if err != nil {
 		return err
@@ -116,7 +117,7 @@ func (p *poller) pollOnce(ctx context.Context) error {
 			return err
 		}
 		text, rest = nextElement(rest)
-		m, err := p.session.parse(text)
+		m, err := p.session.parse(text, size)
 		if err != nil {
 			return err
 		}

@@ -280,3 +280,89 @@ func TestTextIDs(t *testing.T) {
 	<-s.Done()
 	assert.ErrorIs(t, s.Err(), mushroom.ErrBadMessage)
 }
+
+// TestHandlerThatFlushes waits for an acknowledgement that comes behind more messages than wait for a handler.
+func TestHandlerThatFlushes(t *testing.T) {
+	flushed := make(chan error, 1)
+	s, peer, lines := bare(t, &mushroom.StreamOptions{
+		Limits: mushroom.Limits{MaxInbox: 4},
+		Dispatcher: mushroom.HandlerFunc(func(ctx context.Context, r *mushroom.Request) (any, error) {
+			if r.Method != "flush" {
+				return nil, nil
+			}
+			err := r.Session.Notify("sent", nil)
+			if err == nil {
+				err = r.Session.Flush(ctx)
+			}
+			flushed <- err
+			return nil, err
+		}),
+	})
+	go func() {
+		for lines.Scan() {
+			continue
+		}
+	}()
+	tell(t, peer, `[1,0,"flush"]`)
+	for n := range 10 {
+		tell(t, peer, fmt.Sprintf(`[1,%d,"more"]`, n+1))
+	}
+	tell(t, peer, `[0,0]`)
+	select {
+	case err := <-flushed:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "the handler waits for ever")
+	}
+	require.NoError(t, s.Err())
+}
+
+// TestInboxCountsWhatIsNoMethod: what stands in a method's place is held like data.
+func TestInboxCountsWhatIsNoMethod(t *testing.T) {
+	release := make(chan struct{})
+	s, peer, lines := bare(t, &mushroom.StreamOptions{
+		Limits: mushroom.Limits{MaxUnackedBytes: 10_000},
+		Dispatcher: mushroom.HandlerFunc(func(context.Context, *mushroom.Request) (any, error) {
+			<-release
+			return nil, nil
+		}),
+	})
+	go func() {
+		for lines.Scan() {
+			continue
+		}
+	}()
+	tell(t, peer, `[1,0,"wait"]`)
+	bad := `["` + strings.Repeat("x", 1000) + `"]`
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for n := range 100 {
+			if _, err := fmt.Fprintf(peer, "[1,%d,%s]\n", n+1, bad); err != nil {
+				return
+			}
+		}
+	}()
+	eventually(t, func() bool { return mushroom.Crowd(s) >= 10 }, "the inbox is full")
+	select {
+	case <-told:
+		assert.Fail(t, "all was taken")
+	case <-time.After(100 * time.Millisecond):
+	}
+	assert.LessOrEqual(t, mushroom.Crowd(s), 11)
+	close(release)
+	<-told
+}
+
+// TestHandleMessageRefusesWhatIsNoMessage.
+func TestHandleMessageRefusesWhatIsNoMessage(t *testing.T) {
+	s, _, _ := bare(t, nil)
+	for _, m := range []mushroom.Message{
+		{Kind: 7, ID: mushroom.IntID(1), Method: "m"},
+		{Kind: -2},
+		{Kind: mushroom.KindRequest, Method: "m"},
+	} {
+		require.ErrorIs(t, s.HandleMessage(m), mushroom.ErrBadMessage, "%v", m.Kind)
+	}
+	require.NoError(t, s.Err())
+}

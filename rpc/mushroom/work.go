@@ -16,7 +16,9 @@ type work struct {
 	over   bool // the handler has returned
 }
 
-func (w *work) size() int { return len(w.request.Data) + len(w.request.Method) }
+func (w *work) size() int {
+	return len(w.request.Data) + len(w.request.Method) + len(w.request.BadMethod)
+}
 
 type workKey struct{}
 
@@ -30,8 +32,10 @@ func release(ctx context.Context) (resume func()) {
 	}
 	e, gaveUp := w.engine, false
 	e.update(func(s *state) {
-		gaveUp = w.active
-		s.yield(w)
+		// Those that wait hold their messages, and so are bounded, too.
+		if gaveUp = w.active && s.handlers-s.active < s.limits.MaxPending; gaveUp {
+			s.yield(w)
+		}
 	})
 	if !gaveUp {
 		return func() {}

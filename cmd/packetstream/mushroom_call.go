@@ -89,11 +89,45 @@ func (c *mushroomCall) run(cmd *cobra.Command, args []string, dash int) error {
 		return err
 	}
 	printer := &notificationPrinter{out: dataWriter{cmd.OutOrStdout()}, quiet: !c.follow, failed: make(chan error, 1)}
-	session, err := c.open(cmd, printer, url, command)
+	if command != nil {
+		return c.runCommand(cmd, printer, command, args, data)
+	}
+	session, err := c.dial(cmd, printer, url)
 	if err != nil {
 		return interrupted(cmd.Context(), err)
 	}
-	err = c.talk(cmd, session, printer.failed, args, data)
+	return c.converse(cmd, session, printer, args, data)
+}
+
+// runCommand has the session with a command's standard input and output.
+func (c *mushroomCall) runCommand(cmd *cobra.Command, printer *notificationPrinter, command, args []string, data json.RawMessage) error {
+	pipes, err := endpoint.Exec{Args: command}.Open(cmd.Context())
+	if err != nil {
+		return interrupted(cmd.Context(), err)
+	}
+	session, err := mushroom.NewStream(stoppedApart{pipes}, &mushroom.StreamOptions{Dispatcher: printer})
+	if err == nil {
+		err = c.converse(cmd, session, printer, args, data)
+	}
+	// How a command ends that has answered is its own affair.
+	if end := pipes.Close(); end != nil && errors.Is(err, mushroom.ErrDisconnected) {
+		return fmt.Errorf("%w: %w", end, err)
+	}
+	return err
+}
+
+// stoppedApart lets a session close without waiting until its command has been stopped, which takes the time
+// that the command takes. Closing the Transport, too, waits for it.
+type stoppedApart struct{ endpoint.Transport }
+
+func (s stoppedApart) Close() error {
+	go func() { _ = s.Transport.Close() }() // runCommand waits for it and takes the error
+	return nil
+}
+
+// converse makes the call and ends the session.
+func (c *mushroomCall) converse(cmd *cobra.Command, session *mushroom.Session, printer *notificationPrinter, args []string, data json.RawMessage) error {
+	err := c.talk(cmd, session, printer.failed, args, data)
 	if closing := session.Close(); err == nil {
 		err = closing
 	}
@@ -119,15 +153,8 @@ func (c *mushroomCall) data(cmd *cobra.Command, args []string) (json.RawMessage,
 	return text, nil
 }
 
-// open begins the session, with the server or with a command's standard input and output.
-func (c *mushroomCall) open(cmd *cobra.Command, printer *notificationPrinter, url string, command []string) (*mushroom.Session, error) {
-	if command != nil {
-		pipes, err := endpoint.Exec{Args: command}.Open(cmd.Context())
-		if err != nil {
-			return nil, err
-		}
-		return mushroom.NewStream(pipes, &mushroom.StreamOptions{Dispatcher: printer})
-	}
+// dial begins the session with the server.
+func (c *mushroomCall) dial(cmd *cobra.Command, printer *notificationPrinter, url string) (*mushroom.Session, error) {
 	opts := &mushroom.DialOptions{Transports: c.transports, Dispatcher: printer}
 	if c.auth != "" {
 		if !json.Valid([]byte(c.auth)) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -146,8 +147,9 @@ func (s *mushroomServe) serveStdio(ctx context.Context, service *mushroomtest.Se
 		<-session.Done()
 		return err
 	}
-	if err := session.Err(); !errors.Is(err, mushroom.ErrDisconnected) {
-		return err
+	err = session.Err()
+	if errors.Is(err, mushroom.ErrDisconnected) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
 	}
-	return nil
+	return err // a line that was cut off is not the end that it should be
 }

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,4 +51,30 @@ func TestMushroomCallEndsWhatItsCommandStarted(t *testing.T) {
 	require.NoError(t, r.SetReadDeadline(time.Now().Add(timeLimit)))
 	_, err = io.ReadAll(r)
 	assert.NoError(t, err)
+}
+
+// TestMushroomCallOfACommandThatStays: it has answered, and that it has to be killed is no failure of the call.
+func TestMushroomCallOfACommandThatStays(t *testing.T) {
+	t.Parallel()
+	got := packetstream(t, "mushroom", "call", "echo", "5", "--", "sh", "-c",
+		`trap "" TERM; "$0" mushroom serve --stdio; sleep 3600`, self(t))
+	assert.Equal(t, ran{exitOK, "5\n", ""}, got)
+}
+
+// TestMushroomCallTellsHowItsCommandEnded, where that is why there is no answer.
+func TestMushroomCallTellsHowItsCommandEnded(t *testing.T) {
+	t.Parallel()
+	got := packetstream(t, "mushroom", "call", "m", "--", "sh", "-c", "read line; exit 7")
+	assert.Equal(t, exitLost, got.code)
+	assert.Contains(t, got.stderr, "exit status 7")
+}
+
+// TestMushroomStdioTellsOfACutLine.
+func TestMushroomStdioTellsOfACutLine(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "mushroom", "serve", "--stdio")
+	cmd.Stdin = strings.NewReader(`[2,0,"echo","x"]`)
+	out, err := cmd.CombinedOutput()
+	assert.Equal(t, exitLost, exitStatus(t, err))
+	assert.Contains(t, string(out), "inside a line")
 }

@@ -75,7 +75,7 @@ type Conn struct {
 	rest      []byte // of a batch that was written in part
 	writing   bool   // somebody writes, or is about to
 	round     uint64 // counts the batches, see route.round
-	turn      []*route
+	turn      queue[*route]
 	garbage   []*Payload
 	answers   []*Ticket // for our mate, when the writer has unlocked
 	pings     map[[8]byte]chan struct{}

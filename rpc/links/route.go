@@ -12,7 +12,7 @@ type route struct {
 
 	// Outbound.
 	opened bool // it may be written
-	queue  []*Ticket
+	queue  queue[*Ticket]
 	head   int  // bytes written of the first payload in the queue
 	begun  bool // the first ticket in the queue is written but for pieces of its payload
 	outSeq uint64
@@ -53,12 +53,12 @@ func (c *Conn) drop(r *route) {
 	}
 	r.closed = true
 	delete(c.byHop, r.hop)
-	for _, t := range r.queue {
+	for _, t := range r.queue.waiting() {
 		if t.Payload != nil {
 			c.garbage = append(c.garbage, t.Payload)
 		}
 	}
-	r.queue, r.arrivals, r.current = nil, nil, nil
+	r.queue, r.arrivals, r.current = queue[*Ticket]{}, nil, nil
 	switch {
 	case !r.mine && r.known:
 		c.served--

@@ -127,17 +127,17 @@ func (c *Conn) openRoute(r *route) {
 func (c *Conn) schedule(r *route) {
 	if !r.inTurn && !r.closed && r.opened && r.mayWrite() {
 		r.inTurn = true
-		c.turn = append(c.turn, r)
+		c.turn.push(r)
 		c.work.Signal()
 	}
 }
 
 // mayWrite says whether the first in the queue may go, or go on.
 func (r *route) mayWrite() bool {
-	if len(r.queue) == 0 {
+	if r.queue.len() == 0 {
 		return false
 	}
-	p := r.queue[0].Payload
+	p := r.queue.first().Payload
 	return p == nil || p.size == 0 || r.credit > 0
 }
 
@@ -151,7 +151,7 @@ func (c *Conn) post(r *route, t *Ticket) (kept bool, answer *Ticket) {
 		return false, nil
 	}
 	r.payloads += uint64(t.Allowance)
-	if !r.opened && len(r.queue) == 0 {
+	if !r.opened && r.queue.len() == 0 {
 		c.openWaiting()
 	}
 	r.sent = r.sent || t.Termination == Completion
@@ -161,8 +161,8 @@ func (c *Conn) post(r *route, t *Ticket) (kept bool, answer *Ticket) {
 		return false, nil
 	case describedLen(t) > c.describedLimit():
 		return false, c.refuseOwn(r, metadataTooLarge)
-	case !r.opened || len(r.queue) > 0 || t.Payload != nil && !c.fits(r, t.Payload):
-		r.queue = append(r.queue, t)
+	case !r.opened || r.queue.len() > 0 || t.Payload != nil && !c.fits(r, t.Payload):
+		r.queue.push(t)
 		c.schedule(r)
 		return true, nil
 	}

@@ -95,7 +95,7 @@ func (c *Conn) writeNow() {
 }
 
 // turnDue says whether a payload waits and its peer is known.
-func (c *Conn) turnDue() bool { return c.greeted && len(c.turn) > 0 }
+func (c *Conn) turnDue() bool { return c.greeted && c.turn.len() > 0 }
 
 // nextBatch gathers what is due for one write.
 func (c *Conn) nextBatch() []byte {
@@ -109,9 +109,7 @@ func (c *Conn) nextBatch() []byte {
 	}
 	c.round++
 	for len(batch) < batchSize && c.turnDue() {
-		r := c.turn[0]
-		c.turn[0] = nil
-		c.turn = c.turn[1:]
+		r := c.turn.pop()
 		r.inTurn = false
 		if r.closed {
 			continue
@@ -119,16 +117,13 @@ func (c *Conn) nextBatch() []byte {
 		batch = c.writeNext(batch, r)
 		c.schedule(r)
 	}
-	if len(c.turn) == 0 {
-		c.turn = nil
-	}
 	c.batch = batch
 	return batch
 }
 
 // writeNext writes one frame of the route: a ticket, or the next piece of its payload.
 func (c *Conn) writeNext(b []byte, r *route) []byte {
-	t := r.queue[0]
+	t := r.queue.first()
 	room := int(min(pieceSize, r.credit))
 	if !r.begun {
 		described := describedLen(t)
@@ -151,8 +146,7 @@ func (c *Conn) writeNext(b []byte, r *route) []byte {
 		r.head += len(piece)
 	}
 	if t.Payload == nil || r.head == t.Payload.size {
-		r.queue[0] = nil
-		r.queue = r.queue[1:]
+		r.queue.pop()
 		r.begun, r.head = false, 0
 		if t.Payload != nil {
 			c.garbage = append(c.garbage, t.Payload)

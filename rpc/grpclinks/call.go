@@ -41,6 +41,7 @@ func (c *call) prepare(ctx context.Context, opts []grpc.CallOption, clientStream
 	if c.format, err = c.info.format(); err != nil {
 		return err
 	}
+	c.format.memory = &c.cc.memory
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
 	}

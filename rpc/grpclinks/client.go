@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
+	"github.com/packetstream/packetstream/internal/reuse"
 	"github.com/packetstream/packetstream/rpc/links"
 )
 
@@ -41,6 +42,7 @@ type ClientConn struct {
 	unary   grpc.UnaryClientInterceptor
 	stream  grpc.StreamClientInterceptor
 	endConn func()
+	memory  reuse.Buffers // of messages on their way out
 }
 
 var _ grpc.ClientConnInterface = (*ClientConn)(nil)

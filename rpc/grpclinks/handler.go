@@ -72,6 +72,7 @@ func (c valuesContext) Value(key any) any {
 func (c *serverCall) prepare(ctx context.Context, a *attachment, pairs links.Metadata) {
 	options := optionsOf(c.op.Protocol())
 	c.format = serverFormat(options)
+	c.format.memory = &a.server.memory
 	md := incomingMD(pairs, options)
 	handlers := a.server.opts.StatsHandlers
 	if len(handlers) > 0 {

@@ -3,6 +3,8 @@ package grpclinks
 import (
 	"math"
 	"time"
+
+	"github.com/packetstream/packetstream/internal/reuse"
 )
 
 const (
@@ -15,8 +17,9 @@ const (
 	// openMessages is how many messages of a stream a peer may send ahead of the application, beside the connection's window of bytes. Lumps
 	// of half of it keep grants rare.
 	openMessages = 32
-	// countedSize (bytes) is from where on a received message counts its references. Links use the memory of smaller ones once only.
-	countedSize = 8 << 10
+	// countedSize (bytes) is from where on a received message counts its references. The memory of smaller ones is used once only, by links
+	// and where messages are encoded.
+	countedSize = reuse.MinSize
 	// forever is a grace that does not end.
 	forever = time.Duration(math.MaxInt64)
 )

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
 
+	"github.com/packetstream/packetstream/internal/reuse"
 	"github.com/packetstream/packetstream/rpc/links"
 )
 
@@ -44,6 +45,7 @@ type Server struct {
 	opts   ServerOptions
 	unary  grpc.UnaryServerInterceptor
 	stream grpc.StreamServerInterceptor
+	memory reuse.Buffers // of messages on their way out
 
 	mu       sync.Mutex // guards what follows
 	services map[string]*service

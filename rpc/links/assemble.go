@@ -84,8 +84,8 @@ func (c *Conn) takeTicket(r *route, f *frame) string {
 	if size := min(in.total, statedTrust*len(f.piece)); size < pooledSize {
 		p.data = make([]byte, 0, size)
 	} else {
-		p.data = c.buffers.take(size)
-		p.free = func() { c.buffers.giveBack(p.data) }
+		p.data = c.buffers.Take(size)
+		p.free = func() { c.buffers.GiveBack(p.data) }
 	}
 	return ""
 }

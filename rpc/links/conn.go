@@ -8,6 +8,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/packetstream/packetstream/internal/reuse"
 )
 
 // ConnOptions are the settings of a [Conn]. The zero value is ready, but for Side at one of the two ends.
@@ -45,7 +47,7 @@ type Conn struct {
 	flushed chan struct{} // closed when the writer has returned
 	hello   chan struct{} // closed when the peer's HELLO came
 
-	buffers buffers
+	buffers reuse.Buffers // of received payloads
 
 	// What follows is for who has the turn to read.
 	decode     decoder

@@ -62,10 +62,8 @@ const (
 	// maxNames bounds the names of groups and methods kept so that the next call need not allocate them; maxNameLength (bytes) bounds each.
 	maxNames      = 1024
 	maxNameLength = 256
-	// pooledSize (bytes) is from where on the memory of a received payload is used again, and maxPooledSize up to where: smaller pieces are
-	// cheap to make, larger ones dear to keep.
-	pooledSize    = 16 << 10
-	maxPooledSize = 1 << 20
+	// pooledSize (bytes) is from where on the memory of a received payload is used again: smaller pieces are cheap to make.
+	pooledSize = 16 << 10
 	// maxQueuedPackets (bytes) bounds frames that came over a channel and were not read yet. The reader waits for nobody, so a peer that keeps
 	// to its windows is far from it.
 	maxQueuedPackets = 64 << 20

@@ -1,5 +1,7 @@
 package bufio
 
+import "slices"
+
 // Batch holds packets to be written: small bytes are copied in, large payloads are kept by reference. It is
 // a Source. The zero value is an empty Batch. It is not safe for concurrent use: who shares one holds a lock
 // around every call, Next and Wrote among them, but not around the system call between those two.
@@ -10,6 +12,9 @@ type Batch struct {
 	next int    // the first of refs that is not finished
 	base uint64 // the Ref of refs[0]
 	size int    // bytes not yet written
+
+	passing []passing // descriptors that go with bytes not yet written, in order
+	lentSet *Handles  // those that go with what Next gave
 
 	lent    bool // between Next and Wrote
 	lentRef int  // the number of refs that were handed out or finished
@@ -26,6 +31,12 @@ type ref struct {
 	part      bool // some of it was written
 	dead      bool // taken out, with its header
 	done      bool // written, or in memory of the Batch's own
+}
+
+// passing is descriptors that go with the packet which begins at buf[at].
+type passing struct {
+	at      int
+	handles *Handles
 }
 
 // RefState is what has become of a payload by reference.
@@ -69,6 +80,26 @@ func (b *Batch) EndRef(buf, p []byte) Ref {
 	b.size += len(p)
 	b.refs = append(b.refs, ref{start: start, at: len(buf), rest: p})
 	return Ref(b.base + uint64(len(b.refs)-1))
+}
+
+// EndHandles ends a packet that is wholly in buf, as End does, and with whose first byte descriptors go. They are the
+// Batch's, until an Output has sent them, or TakeHandles.
+func (b *Batch) EndHandles(buf []byte, h *Handles) {
+	b.passing = append(b.passing, passing{len(b.buf), h})
+	b.End(buf)
+}
+
+// Handles implements HandleSource.
+func (b *Batch) Handles() *Handles { return b.lentSet }
+
+// TakeHandles returns the descriptors that were not sent, for whoever drops the Batch to close.
+func (b *Batch) TakeHandles() []*Handles {
+	var all []*Handles
+	for _, p := range b.passing {
+		all = append(all, p.handles)
+	}
+	b.passing, b.lentSet = nil, nil
+	return all
 }
 
 // Len returns the number of bytes not yet written.
@@ -119,7 +150,7 @@ func (b *Batch) Detach(id Ref) bool {
 }
 
 // Reset empties the Batch, whatever was written. A buffer worth keeping is kept, up to 1 MiB. It must not be called
-// between Next and Wrote.
+// between Next and Wrote, nor with descriptors in the Batch.
 func (b *Batch) Reset() {
 	b.base += uint64(len(b.refs))
 	clear(b.refs)
@@ -131,7 +162,7 @@ func (b *Batch) Reset() {
 	b.pos, b.next, b.size, b.lent = 0, 0, 0, false
 }
 
-// Next implements Source. Everything it gives is lent until Wrote.
+// Next implements Source. Everything it gives is lent until Wrote. What descriptors go with begins a Next of its own.
 func (b *Batch) Next(bufs [][]byte) [][]byte {
 	room, vectors := offerBytes, 0
 	pos, i := b.pos, b.next
@@ -142,20 +173,32 @@ func (b *Batch) Next(bufs [][]byte) [][]byte {
 			vectors++
 		}
 	}
-	for ; i < len(b.refs) && room > 0 && vectors < offerVectors; i++ {
-		r := &b.refs[i]
-		end := r.at
-		if r.dead {
-			end = r.start
+	for set := 0; ; set++ {
+		stop := len(b.buf)
+		if set < len(b.passing) {
+			stop = b.passing[set].at
 		}
-		if end > pos {
-			add(b.buf[pos:end])
+		for ; i < len(b.refs) && b.refs[i].at <= stop && room > 0 && vectors < offerVectors; i++ {
+			r := &b.refs[i]
+			end := r.at
+			if r.dead {
+				end = r.start
+			}
+			if end > pos {
+				add(b.buf[pos:end])
+			}
+			add(r.rest)
+			pos = r.at
 		}
-		add(r.rest)
-		pos = r.at
-	}
-	if i == len(b.refs) {
-		add(b.buf[pos:])
+		if i < len(b.refs) && b.refs[i].at <= stop {
+			break
+		}
+		add(b.buf[pos:stop])
+		pos = stop
+		if vectors > 0 || set == len(b.passing) {
+			break
+		}
+		b.lentSet = b.passing[set].handles
 	}
 	b.lent, b.lentRef = vectors > 0, i
 	return bufs
@@ -164,6 +207,12 @@ func (b *Batch) Next(bufs [][]byte) [][]byte {
 // Wrote implements Source.
 func (b *Batch) Wrote(n int) {
 	b.lent = false
+	if b.lentSet != nil {
+		b.lentSet = nil
+		if n > 0 {
+			b.passing = slices.Delete(b.passing, 0, 1)
+		}
+	}
 	b.size -= n
 	for b.next < len(b.refs) {
 		r := &b.refs[b.next]
@@ -209,6 +258,9 @@ func (b *Batch) shift() {
 	b.buf = b.buf[:n]
 	clear(b.refs[:b.next])
 	b.base += uint64(b.next)
+	for i := range b.passing {
+		b.passing[i].at -= b.pos
+	}
 	b.refs = b.refs[:copy(b.refs, b.refs[b.next:])]
 	for i := range b.refs {
 		b.refs[i].start -= b.pos

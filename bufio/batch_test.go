@@ -19,7 +19,8 @@ type modelPacket struct {
 	payload []byte // the caller's memory, while it is lent to the Batch
 	copied  bool   // detached
 	wrote   int
-	gone    bool // unlinked, or written to the end
+	handles *Handles // go with the first byte
+	gone    bool     // unlinked, or written to the end
 }
 
 // batchModel is a Batch beside the simplest thing that does the same.
@@ -61,6 +62,33 @@ func (m *batchModel) add(t *rapid.T) {
 	m.packets = append(m.packets, p)
 }
 
+func (m *batchModel) addHandles(t *rapid.T) {
+	p := &modelPacket{bytes: pattern(rapid.SampledFrom([]int{1, 7, 40}).Draw(t, "packet")), handles: new(Handles)}
+	m.b.EndHandles(append(m.b.Begin(), p.bytes...), p.handles)
+	m.packets = append(m.packets, p)
+}
+
+// checkHandles makes sure that descriptors go with the first byte that was handed out, and no byte of a later packet
+// that has some is handed out with it.
+func (m *batchModel) checkHandles(t *rapid.T, bufs [][]byte) {
+	n, most := len(bytes.Join(bufs, nil)), 0
+	var want *Handles
+	for _, p := range m.packets {
+		switch {
+		case p.gone:
+			continue
+		case p.handles != nil && p.wrote == 0 && most > 0:
+			require.LessOrEqual(t, n, most)
+			require.Same(t, want, m.b.Handles())
+			return
+		case p.handles != nil && p.wrote == 0:
+			want = p.handles
+		}
+		most += len(p.bytes) - p.wrote
+	}
+	require.Same(t, want, m.b.Handles())
+}
+
 func (m *batchModel) giveUp(t *rapid.T) {
 	// A packet that turns out to be impossible is not passed back.
 	_ = append(m.b.Begin(), pattern(rapid.IntRange(0, 100).Draw(t, "given up"))...)
@@ -77,6 +105,7 @@ func (m *batchModel) next(t *rapid.T) {
 		return
 	}
 	require.NotEmpty(t, bufs)
+	m.checkHandles(t, bufs)
 	m.lent = bufs
 }
 
@@ -150,6 +179,7 @@ func TestBatchWritesWhatAModelWrites(t *testing.T) {
 		m := &batchModel{}
 		t.Repeat(map[string]func(*rapid.T){
 			"add":     m.add,
+			"pass":    m.addHandles,
 			"give up": m.giveUp,
 			"next":    m.next,
 			"wrote":   m.wrote,

@@ -20,6 +20,7 @@ type Input struct {
 	buf  []byte // buf[r:w] is buffered
 	r, w int
 	off  int64
+	got  int64 // bytes that came from the stream
 	err  error // what the stream ended with, given when the buffer is empty
 
 	into   []byte // where a read that goes past the buffer puts its bytes
@@ -273,6 +274,7 @@ func (in *Input) readOrigin(wait bool) (int, error) {
 		}
 		if n > 0 {
 			in.reads.Add(1)
+			in.got += int64(n)
 			return n, nil
 		}
 		if err != nil {

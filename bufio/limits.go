@@ -58,6 +58,10 @@ const (
 	// that it has room: a pipe that is writable has room for one page.
 	blockingChunk = 4 << 10
 
+	// maxTakenFiles is how many descriptors that came with bytes may wait to be asked for: more than the system
+	// gives at once, and fewer than a process may have open by default.
+	maxTakenFiles = 256
+
 	// pipeSmall is where the memory of a Pipe starts, in bytes.
 	pipeSmall = 4 << 10
 

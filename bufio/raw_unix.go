@@ -25,6 +25,7 @@ type raw struct {
 	try   func(fd int, p []byte) (int, error)
 	wake  waiter // not nil for a socket that blocks
 	step  func(fd uintptr) bool
+	taken *takenFiles // not nil where descriptors are taken that come with the bytes
 
 	// One read under way.
 	in   *Input
@@ -171,7 +172,7 @@ func isErrno(err error) bool {
 // waiting must follow an attempt that failed in the same call.
 func (o *raw) once(fd uintptr) bool {
 	for {
-		n, err := o.try(int(fd), o.in.space())
+		n, err := o.attempt(int(fd))
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN && !o.wait:
@@ -197,6 +198,14 @@ func (o *raw) once(fd uintptr) bool {
 			return true
 		}
 	}
+}
+
+// attempt makes one system call.
+func (o *raw) attempt(fd int) (int, error) {
+	if o.taken != nil {
+		return o.taken.read(fd, o.in)
+	}
+	return o.try(fd, o.in.space())
 }
 
 func (o *raw) skip(n int64) bool {

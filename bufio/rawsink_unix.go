@@ -18,16 +18,17 @@ import (
 // rawSink writes to a descriptor through its RawConn with one closure, made once.
 type rawSink struct {
 	gate
-	rc    syscall.RawConn
-	file  *os.File // not nil for an os.File
-	owned io.Closer
-	half  bool // close by CloseWrite where there is one
-	name  string
-	kind  fdKind
-	wake  waiter // not nil for a descriptor that blocks
-	tries bool   // can be told not to wait
-	step  func(fd uintptr) bool
-	vec   vectors
+	rc     syscall.RawConn
+	file   *os.File // not nil for an os.File
+	owned  io.Closer
+	half   bool // close by CloseWrite where there is one
+	name   string
+	kind   fdKind
+	wake   waiter // not nil for a descriptor that blocks
+	tries  bool   // can be told not to wait
+	passes bool   // asks its source for descriptors
+	step   func(fd uintptr) bool
+	vec    vectors
 
 	enlarged atomic.Bool // the pipe is one of bulkPipes
 
@@ -150,8 +151,12 @@ func (s *rawSink) run(fd uintptr) bool {
 		if len(s.bufs) == 0 {
 			return true
 		}
-		n, size, err := s.put(int(fd))
+		handles := s.handles()
+		n, size, err := s.put(int(fd), handles)
 		s.src.Wrote(n)
+		if handles != nil && n > 0 {
+			handles.Close()
+		}
 		switch {
 		case err == nil && n == 0:
 			s.err = io.ErrShortWrite
@@ -175,8 +180,19 @@ func (s *rawSink) run(fd uintptr) bool {
 	}
 }
 
-// put makes one system call and returns how many bytes were written, of how many.
-func (s *rawSink) put(fd int) (n, size int, err error) {
+// handles returns the descriptors that go with what the source just gave.
+func (s *rawSink) handles() *Handles {
+	if !s.passes {
+		return nil
+	}
+	if src, ok := s.src.(HandleSource); ok {
+		return src.Handles()
+	}
+	return nil
+}
+
+// put makes one system call, with descriptors if there are any, and returns how many bytes were written, of how many.
+func (s *rawSink) put(fd int, handles *Handles) (n, size int, err error) {
 	bufs := s.bufs[:min(len(s.bufs), maxVectors)]
 	if s.kind.pipe {
 		bufs = bufs[:wellPlaced(bufs)]
@@ -194,9 +210,12 @@ func (s *rawSink) put(fd int) (n, size int, err error) {
 		}
 		size += len(b)
 	}
-	if s.kind.socket && s.wake != nil {
+	switch {
+	case handles != nil:
+		n, err = s.vec.sendHandles(fd, bufs, handles)
+	case s.kind.socket && s.wake != nil:
 		n, err = s.vec.sendNow(fd, bufs)
-	} else {
+	default:
 		n, err = s.vec.writev(fd, bufs)
 	}
 	return max(n, 0), size, err

@@ -180,6 +180,8 @@ func helper(mode string, args []string) int {
 		return report(startAtTheLimit())
 	case "greeting":
 		return report(serveWithGreeting(args))
+	case "files":
+		return report(endpoint.ServeStdio(context.Background(), &pconn.Options{MaxFiles: 4, Handler: pconn.HandlerFunc(swapFiles)}))
 	case "other group":
 		return report(joinOtherGroup())
 	}

@@ -16,8 +16,8 @@ const (
 	// OverPipes is two pipes beside the standard descriptors, as a rule the child's descriptors 3, to read, and 4, to
 	// write: those behind the exec.Cmd.ExtraFiles that are set. The child may print. FDVariable names them.
 	OverPipes
-	// OverSocket is one descriptor, as a rule 3, which is a Unix socket: descriptors can be passed over it, and both
-	// ends know each other's process.
+	// OverSocket is one descriptor, as a rule 3, which is a Unix socket: files can be passed over it (see
+	// pconn.Options.MaxFiles), and both ends know each other's process.
 	OverSocket
 )
 

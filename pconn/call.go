@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
 )
 
@@ -18,7 +19,8 @@ type call struct {
 	size    int64 // payload bytes of the request, as counted against maxOutstandingBytes
 	begun   instant
 	kind    callKind
-	ref     sendRef // where the caller's own payload waits to be sent, if it was not copied
+	files   *bufio.Handles // go with the request, until it is queued
+	ref     sendRef        // where the caller's own payload waits to be sent, if it was not copied
 
 	// done takes one value when the outcome is set. Calls of Do keep it for their next use.
 	done chan struct{}
@@ -158,7 +160,7 @@ func (c *Conn) takeBack(call *call, cause error) bool {
 		return false
 	}
 	c.counters.Cancelled.Add(1)
-	c.ext.partials.take(partialKey{call.tag, true})
+	part := c.ext.partials.take(partialKey{call.tag, true})
 	unlinked := c.releaseRef(call)
 	for call.lent {
 		c.waitReturned()
@@ -169,6 +171,7 @@ func (c *Conn) takeBack(call *call, cause error) bool {
 	}
 	c.step()
 	c.mu.Unlock()
+	c.leavePartial(part)
 	c.flush(&q)
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"unicode/utf8"
 
 	"github.com/packetstream/packetstream/packet"
@@ -97,7 +98,8 @@ func (c *Conn) cancelled(h *packet.Header) error {
 	if err != nil {
 		return badFrame(h, payload, err)
 	}
-	in := c.abandon(f.Channel, h.Tag)
+	in, unused := c.abandon(f.Channel, h.Tag)
+	c.dropFiles(unused)
 	if in == nil {
 		return nil
 	}
@@ -109,28 +111,31 @@ func (c *Conn) cancelled(h *packet.Header) error {
 	return nil
 }
 
-// abandon gives a request of the peer up. It returns the request if its handler is at work.
-func (c *Conn) abandon(channel, tag uint64) *incoming {
+// abandon gives a request of the peer up. It returns the request if its handler is at work, else the files that nobody
+// will take.
+func (c *Conn) abandon(channel, tag uint64) (atWork *incoming, unused []*os.File) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &c.st
 	in := s.incoming.find(channel, tag)
-	if in == nil && c.ext.partials.take(partialKey{tag, false}) != nil {
-		c.counters.CancelsIn.Add(1)
-		return nil
+	if in == nil {
+		if p := c.ext.partials.take(partialKey{tag, false}); p != nil {
+			c.counters.CancelsIn.Add(1)
+			return nil, p.more.takeFiles()
+		}
 	}
 	if in == nil || in.abandoned {
 		c.counters.StrayCancels.Add(1)
-		return nil
+		return nil, nil
 	}
 	c.counters.CancelsIn.Add(1)
 	in.abandoned = true
 	if in.state != incomingQueued {
-		return in
+		return in, nil
 	}
 	s.queue.remove(in)
 	s.incoming.remove(in)
 	in.state = incomingDone
 	c.step()
-	return nil
+	return nil, in.req.TakeFiles()
 }

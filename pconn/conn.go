@@ -27,6 +27,7 @@ type Conn struct {
 	scratch  *scratch // of marked handlers; the receiver's
 	channels channelTable
 	ext      extension
+	files    files
 
 	freeCalls, freeWaiters sync.Pool // of *call and *waiter
 
@@ -97,8 +98,9 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	c.st.returned.L = &c.mu
 	c.st.maxCalls, c.st.maxCallBytes = maxOutstanding, maxOutstandingBytes
 	c.receiving = true
+	c.prepareFiles()
 	in.Resume()
-	if o.Extensions != ExtensionsOff && (o.Extensions != ExtensionsLazy || o.Keepalive > 0) {
+	if o.Extensions != ExtensionsOff && (o.Extensions != ExtensionsLazy || o.Keepalive > 0 || c.files.takes) {
 		c.offer()
 	}
 	c.start()
@@ -128,6 +130,7 @@ func (c *Conn) end(err error) {
 	c.interrupting.Lock()
 	c.receiving = false
 	c.interrupting.Unlock()
+	c.leaveFiles()
 	c.windDown(err)
 }
 

@@ -32,6 +32,9 @@ type Counters struct {
 	StreamsIn      atomic.Uint64 // streams that the peer opened
 	StreamsRefused atomic.Uint64 // of those, the ones that were refused at once
 
+	FilesOut atomic.Uint64 // files sent, or queued to be
+	FilesIn  atomic.Uint64 // files received
+
 	// Drops, by kind.
 	LateResponses   atomic.Uint64 // responses to requests given up, or answered before
 	Unsolicited     atomic.Uint64 // responses to nothing that was ever asked
@@ -41,6 +44,7 @@ type Counters struct {
 	LostHeaders     atomic.Uint64 // HEADERS that the packet which they were about did not follow
 	StrayCancels    atomic.Uint64 // cancellations of requests that were not at work
 	UnknownFrames   atomic.Uint64 // frames of kinds that this end does not know
+	StrayFiles      atomic.Uint64 // files received that nobody took, and which were closed
 	LateFrames      atomic.Uint64 // frames that crossed the end of their stream
 	DroppedTicks    atomic.Uint64 // ticks not taken in time
 	DroppedLogs     atomic.Uint64 // log records and trace lines not taken in time

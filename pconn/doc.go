@@ -61,6 +61,12 @@
 // [Stream.Messages] keeps the boundaries of messages. Streams are an extension of the protocol: with a peer
 // that has none they fail with [ErrNoExtensions].
 //
+// # Files
+//
+// Over a Unix socket, on Linux, open files go with requests and answers ([Request].Files, [Reply.WithFiles]) to an end that takes
+// them (Options.MaxFiles). A handler's are closed when it returns, unless it has called [Request.TakeFiles]; the caller
+// closes those of a [Response]. Over anything else such a call fails with a [*FilesError].
+//
 // # The way of a request
 //
 // To read how it works, follow a request from state.go, which has everything in flight. Do (call.go)
@@ -79,7 +85,7 @@
 // have it; caller.go finds out for Close whether a handler calls it.
 //
 // The extensions begin in extension.go, which sorts the frames of the reserved channel, and hello.go. What
-// each frame does is in cancel.go, headers.go, pieces.go, ping.go, keepalive.go and goaway.go.
+// each frame does is in cancel.go, headers.go, files.go, pieces.go, ping.go, keepalive.go and goaway.go.
 //
 // Streams are read in this order: stream.go is what their users see, streams.go what a connection knows of
 // them, streamstate.go and window.go the two tables of what may be done, streamrecv.go what the receiver does

@@ -102,6 +102,7 @@ func (c *Conn) windDown(err error) {
 	if c.opts.CloseInput {
 		_ = c.in.Close() // nothing is lost that anybody waits for
 	}
+	c.files.close(limit)
 	if c.hooks != nil {
 		_ = c.hooks.Close(limit) // a notification that does not return is left behind
 	}
@@ -164,6 +165,7 @@ func (c *Conn) failCalls(err error) {
 	s := &c.st
 	s.recvEnded, s.endErr = true, err
 	c.failPings(err)
+	parts := c.ext.partials.of
 	c.ext.partials = partials{}
 	c.stopKeepalive()
 	c.settle(err)
@@ -176,6 +178,9 @@ func (c *Conn) failCalls(err error) {
 	streams := c.failStreams(err)
 	c.drain()
 	c.mu.Unlock()
+	for _, p := range parts {
+		c.leavePartial(p)
+	}
 	for _, stream := range streams {
 		stream.cancel(err)
 	}

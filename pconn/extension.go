@@ -61,7 +61,7 @@ type extension struct {
 	peer frame.Hello // what the peer takes, defaults filled in
 
 	answered bool   // the peer's HELLO has come; the receiver's
-	extra    *extra // what a HEADERS has said of the next packet; the receiver's
+	extra    *extra // what HEADERS and FILES have said of the next packet; the receiver's
 
 	pieces bool // a PIECE has come; the receiver's
 
@@ -97,6 +97,8 @@ func (c *Conn) frame(h *packet.Header) error {
 		return c.headers(h)
 	case frame.KindPiece:
 		return c.piece(h)
+	case frame.KindFiles:
+		return c.filesFrame(h)
 	case frame.KindOpen, frame.KindData, frame.KindEnd, frame.KindStop, frame.KindReset, frame.KindCredit:
 		return c.streamFrame(h)
 	}
@@ -191,8 +193,13 @@ func (c *Conn) awaitExtensions(ctx context.Context) error {
 
 // needExtensions waits for the extensions where a request cannot do without.
 func (c *Conn) needExtensions(ctx context.Context, req *Request) error {
-	if len(req.Metadata) == 0 && c.opts.Extensions != ExtensionsRequired {
+	if len(req.Metadata) == 0 && len(req.Files) == 0 && c.opts.Extensions != ExtensionsRequired {
 		return nil
+	}
+	if len(req.Files) > 0 {
+		if err := c.needFiles(ctx, len(req.Files)); err != nil {
+			return err
+		}
 	}
 	if err := c.awaitExtensions(ctx); err != nil {
 		return err

@@ -3,6 +3,8 @@ package pconn
 import (
 	"context"
 	"time"
+
+	"github.com/packetstream/packetstream/bufio"
 )
 
 // handlerContext is the context of one handler: the request that it answers, seen as a context. It takes no
@@ -23,6 +25,7 @@ type incomingKey struct{}
 type told struct {
 	deadline time.Time // the caller's, or zero
 	reply    *Metadata
+	files    *bufio.Handles // of the answer, from the handler's return until it is queued
 }
 
 // Deadline is the caller's or that of Options.Context, whichever comes first.

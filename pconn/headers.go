@@ -2,28 +2,30 @@ package pconn
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/packet/frame"
 )
 
-// extra is what a HEADERS says of the packet that follows it. It is the receiver's until that comes.
+// extra is what HEADERS and FILES say of the packet that follows them. It is the receiver's until that comes.
 type extra struct {
 	tag      uint64
 	response bool
 	headers  frame.Headers
 	size     int64 // of the metadata, as counted against bounds
 	tooLarge int64 // its size, if that is over the bound and nothing of it was kept
+	headed   bool  // HEADERS has come
+	files    []*os.File
 }
 
 // headers keeps a HEADERS for the packet that follows.
 func (c *Conn) headers(h *packet.Header) error {
-	c.dropExtra()
-	e := &extra{tag: h.Tag, response: h.Flags&frame.FlagResponse != 0}
+	e := c.extraOf(h)
+	e.headed = true
 	if h.Size > maxHeaders {
 		e.tooLarge = h.Size
-		c.ext.extra = e
 		return c.skipPayload(h)
 	}
 	payload, err := c.readPayload(h)
@@ -35,9 +37,8 @@ func (c *Conn) headers(h *packet.Header) error {
 	}
 	e.size = e.headers.Size()
 	if e.size > maxHeaders {
-		*e = extra{tag: e.tag, response: e.response, tooLarge: e.size}
+		e.headers, e.size, e.tooLarge = frame.Headers{}, 0, e.size
 	}
-	c.ext.extra = e
 	return nil
 }
 
@@ -56,11 +57,26 @@ func (c *Conn) takeExtra(tag uint64, response bool) *extra {
 	return e
 }
 
+// extraOf returns the extra that a HEADERS belongs to: that of the FILES before it, or a new one.
+func (c *Conn) extraOf(h *packet.Header) *extra {
+	response := h.Flags&frame.FlagResponse != 0
+	if e := c.ext.extra; e == nil || e.headed || e.tag != h.Tag || e.response != response {
+		c.dropExtra()
+		c.ext.extra = &extra{tag: h.Tag, response: response}
+	}
+	return c.ext.extra
+}
+
 func (c *Conn) dropExtra() {
-	if c.ext.extra != nil {
-		c.ext.extra = nil
+	e := c.ext.extra
+	if e == nil {
+		return
+	}
+	c.ext.extra = nil
+	if e.headed {
 		c.counters.LostHeaders.Add(1)
 	}
+	c.leave(e)
 }
 
 // bytes is what the extra counts against the bound of unanswered requests.
@@ -116,6 +132,7 @@ func (c *Conn) appendRequestHeaders(ctx context.Context, call *call, req *Reques
 func (in *incoming) hear(e *extra) {
 	in.size += e.size
 	in.req.Metadata = e.headers.Metadata
+	in.req.Files = e.takeFiles()
 	if e.headers.Timeout > 0 {
 		in.told = &told{deadline: time.Now().Add(e.headers.Timeout)}
 	}
@@ -126,8 +143,10 @@ func (c *Conn) replyHeaders(in *incoming, r *Reply) ([]byte, error) {
 	if !c.ext.on.Load() {
 		return nil, nil
 	}
-	md := r.more
-	if md == nil {
+	var md *Metadata
+	if r.more != nil && len(r.more.metadata) > 0 {
+		md = &r.more.metadata
+	} else {
 		md = (*handlerContext)(in).reply()
 	}
 	if md == nil {

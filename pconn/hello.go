@@ -29,6 +29,10 @@ func (c *Conn) ourHello() []byte {
 		MaxBacklog:      uint64(c.opts.Streams.MaxBacklog),
 		StreamCredit:    uint64(c.opts.Streams.Window),
 	}
+	if c.files.takes {
+		h.Features |= frame.FeatureFiles
+		h.MaxFiles = uint64(c.opts.MaxFiles)
+	}
 	return h.Append(nil)
 }
 

@@ -65,6 +65,13 @@ const (
 	// they are on the wire and as frame.PairsSize counts them.
 	maxHeaders = 64 << 10
 
+	// MaxFiles is the largest value of Options.MaxFiles: what any system passes at once, with room for what the
+	// system's limit on descriptors under way, as a rule 1024 of a user, leaves to others.
+	MaxFiles = 64
+
+	// maxUnclosed is how many files that nobody took may wait to be closed, which the peer can make slow.
+	maxUnclosed = 256
+
 	// maxCause is how many bytes of a cause's text CANCEL and GOAWAY carry, and maxLongCauses how many
 	// bytes of control may wait before CANCELs go without.
 	maxCause      = 128

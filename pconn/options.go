@@ -49,6 +49,11 @@ type Options struct {
 	// Extensions says what is done about extensions of the protocol, by default ExtensionsLazy.
 	Extensions Extensions
 
+	// MaxFiles is how many files are taken with one request or response of the peer, at most MaxFiles; by default none,
+	// since a descriptor is a right to something, and somebody has to close it. It works over Unix sockets, socket pairs
+	// among them, on Linux; elsewhere it does nothing. Then the extensions are offered at the start.
+	MaxFiles int
+
 	// Cookie is sent to the peer with our HELLO, for it to recognise this end by.
 	Cookie []byte
 
@@ -138,6 +143,8 @@ func (o *Options) withDefaults() (Options, error) {
 		return v, fmt.Errorf("pconn: Options.Extensions %d is unknown", v.Extensions)
 	case v.VerifyCookie != nil && v.Extensions != ExtensionsRequired:
 		return v, errors.New("pconn: Options.VerifyCookie needs ExtensionsRequired")
+	case v.MaxFiles < 0 || v.MaxFiles > MaxFiles:
+		return v, fmt.Errorf("pconn: Options.MaxFiles %d is not within 0 and %d", v.MaxFiles, MaxFiles)
 	case len(v.Cookie) > maxCookie:
 		return v, fmt.Errorf("pconn: Options.Cookie of %d bytes, the limit is %d", len(v.Cookie), maxCookie)
 	case v.Keepalive < 0:

@@ -35,7 +35,11 @@ func (c *Conn) piece(h *packet.Header) error {
 	more := c.takeExtra(h.Tag, key.response)
 	p, err := c.partialOf(key, h, more)
 	if err != nil {
+		c.leave(more)
 		return err
+	}
+	if more != nil && (p == nil || p.more != more) {
+		c.leave(more)
 	}
 	if p == nil || p.dropped {
 		return c.skipPayload(h)
@@ -110,7 +114,8 @@ func (p *partial) whole(h *packet.Header) *packet.Header {
 	return &w
 }
 
-// takePartial returns the pieces that came of the payload whose packet came now, or nil.
+// takePartial returns the pieces that came of the payload whose packet came now, or nil. They are the caller's also
+// with an error.
 func (c *Conn) takePartial(h *packet.Header) (*partial, error) {
 	if !c.ext.pieces {
 		return nil, nil
@@ -119,7 +124,7 @@ func (c *Conn) takePartial(h *packet.Header) (*partial, error) {
 	defer c.mu.Unlock()
 	p := c.ext.partials.take(partialKey{h.Tag, !h.Request})
 	if p != nil && p.got+h.Size != p.total {
-		return nil, &ProtocolError{Reason: fmt.Sprintf("a payload of %d bytes in pieces ends after %d", p.total, p.got+h.Size),
+		return p, &ProtocolError{Reason: fmt.Sprintf("a payload of %d bytes in pieces ends after %d", p.total, p.got+h.Size),
 			Quote: quoteHeader(h, nil)}
 	}
 	return p, nil

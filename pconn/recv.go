@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
 )
 
@@ -86,9 +87,17 @@ func (c *Conn) response(h *packet.Header) error {
 		if err == nil {
 			err = c.responseInPieces(h, p)
 		}
+		c.leavePartial(p)
 		return err
 	}
 	more := c.takeExtra(h.Tag, true)
+	err := c.responseWith(h, more)
+	c.leave(more)
+	return err
+}
+
+// responseWith is response with what was said of the response.
+func (c *Conn) responseWith(h *packet.Header, more *extra) error {
 	tooBig := h.Size > c.opts.MaxPayload
 	call, found := c.claim(h, tooBig || h.Size <= int64(c.in.Buffered()))
 	switch {
@@ -176,6 +185,8 @@ func (c *call) answered(h *packet.Header, payload []byte, more *extra) {
 		c.err = c.remoteError(more)
 	} else if err := more.err("response"); err != nil {
 		c.resp, c.err = Response{}, err
+	} else {
+		c.resp.Files = more.takeFiles()
 	}
 	c.complete()
 }
@@ -207,14 +218,20 @@ func (c *Conn) request(h *packet.Header) (goOn bool, err error) {
 		return true, c.frame(h)
 	}
 	more := c.takeExtra(h.Tag, false)
-	whole, parts := h, (*partial)(nil)
-	if c.ext.pieces {
-		if parts, err = c.takePartial(h); err != nil {
-			return false, err
-		}
-		if parts != nil {
-			more, whole = parts.more, parts.whole(h)
-		}
+	parts, err := c.takePartial(h)
+	if err == nil {
+		goOn, err = c.requestWith(h, parts, more)
+	}
+	c.leavePartial(parts)
+	c.leave(more)
+	return goOn, err
+}
+
+// requestWith is request with what came before its packet.
+func (c *Conn) requestWith(h *packet.Header, parts *partial, more *extra) (goOn bool, err error) {
+	whole := h
+	if parts != nil {
+		more, whole = parts.more, parts.whole(h)
 	}
 	handler, known := c.handlerFor(h.Channel)
 	// What is to be refused is refused before memory is taken for it, or it is waited for.
@@ -343,6 +360,10 @@ func (c *Conn) readError(start int64, err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		quote, _ := c.in.Peek(c.in.Buffered())
 		return &ProtocolError{Offset: at, Reason: "the stream ends inside a packet", Quote: clip(quote), Err: err}
+	case errors.Is(err, bufio.ErrFilesLost):
+		return &ProtocolError{Offset: at, Reason: "not all files that came could be had", Err: err}
+	case errors.Is(err, bufio.ErrTooManyFiles):
+		return &ProtocolError{Offset: at, Reason: "files came that belong to nothing", Err: err}
 	case errors.Is(err, io.EOF):
 		return ErrPeerClosed
 	}

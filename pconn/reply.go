@@ -1,6 +1,9 @@
 package pconn
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
 
 // Reply is what a handler answers. The zero value is the empty answer: ok, flags 0, no payload.
 //
@@ -10,19 +13,44 @@ type Reply struct {
 	flags   uint64
 	payload []byte
 	text    string
-	more    *Metadata
+	more    *replyMore
+}
+
+// replyMore is what goes beside an answer. It is a pointer of its own, so that a Reply is returned in registers.
+type replyMore struct {
+	metadata Metadata
+	files    []*os.File
 }
 
 // WithMetadata returns the reply with metadata, which reaches a peer that has the extensions and is dropped
 // otherwise. Of two the last counts.
 func (r Reply) WithMetadata(md Metadata) Reply {
-	if len(md) == 0 {
-		r.more = nil
+	if len(md) == 0 && r.more == nil {
 		return r
 	}
-	own := md // md itself is not to take memory where there is none
-	r.more = &own
+	r.more = &replyMore{metadata: md, files: r.filesBeside()}
 	return r
+}
+
+// WithFiles returns the reply with files, which from the handler's return on are the connection's: it closes them,
+// whether or not they can be sent. The caller gets descriptors of its own for the same open files. Where the caller
+// cannot have them (see Options.MaxFiles) it gets an error instead of the reply. Of two the last counts, and the
+// files of the first stay the handler's.
+func (r Reply) WithFiles(files ...*os.File) Reply {
+	more := &replyMore{files: files}
+	if r.more != nil {
+		more.metadata = r.more.metadata
+	}
+	r.more = more
+	return r
+}
+
+// filesBeside returns the reply's files.
+func (r *Reply) filesBeside() []*os.File {
+	if r.more == nil {
+		return nil
+	}
+	return r.more.files
 }
 
 // None answers with flags 0 and no payload.

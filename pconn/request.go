@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"net"
+	"os"
 	"time"
 )
 
@@ -24,6 +25,10 @@ type Request struct {
 	// Metadata goes with the request to a peer that has the extensions: else the call fails with
 	// ErrNoExtensions. A handler sees the caller's.
 	Metadata Metadata
+	// Files go with the request to a peer that takes them (Options.MaxFiles), over a Unix socket: else the call fails with
+	// a *FilesError. They stay the caller's, who may close them when the call has returned; the peer has descriptors of
+	// its own for the same open files. A handler's are closed when it has returned, unless it has called TakeFiles.
+	Files []*os.File
 	// Timeout, if a caller sets it, is the time that the peer's handler is given from when the request is
 	// queued, if the peer has the extensions. Do tells the deadline of its context by itself; this is for
 	// Submit and Notify, whose contexts say nothing of the handler. Handlers look at their context.
@@ -46,6 +51,13 @@ func (r *Request) codec() Codec {
 
 // size is what the request counts against bounds.
 func (r *Request) size() int64 { return int64(len(r.Payload)) + r.Metadata.size() }
+
+// TakeFiles returns the files of a handler's request, which from then on are the handler's to close.
+func (r *Request) TakeFiles() []*os.File {
+	files := r.Files
+	r.Files = nil
+	return files
+}
 
 // Peer says who is at the other end of the connection that a handler's request came by, as far as
 // the endpoint knows. Of a request without a connection, as in a test of a handler, nothing is known.
@@ -79,6 +91,8 @@ type Response struct {
 	Payload []byte
 	// Metadata is what the handler sent with its answer, or nil.
 	Metadata Metadata
+	// Files are those that the handler sent with its ok answer, for the caller to close.
+	Files []*os.File
 }
 
 // Handler answers the peer's requests.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"runtime"
 
+	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
+	"github.com/packetstream/packetstream/packet/frame"
 	"github.com/packetstream/packetstream/tick"
 )
 
@@ -20,9 +22,12 @@ type queued struct {
 // send gives the call a tag and a place, and queues its request. When it returns nil the call will be
 // completed once, unless it is taken back. inHandler allows a request while the connection drains.
 func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler bool) error {
+	if len(req.Files) > 0 && call.files == nil {
+		return c.sendFiles(ctx, call, req, inHandler)
+	}
 	h := packet.Header{Channel: req.Channel, Type: req.Type + 1, Flags: req.Flags, Request: true, Size: int64(len(req.Payload))}
 	call.begun = c.now()
-	gather := call.result == nil && call.kind == callWaits && len(req.Payload) >= gatherFrom && c.out.NonBlocking()
+	gather := call.result == nil && call.kind == callWaits && len(req.Payload) >= gatherFrom && c.out.NonBlocking() && call.files == nil
 
 	c.mu.Lock()
 	if (!c.st.callers.empty() || !c.st.roomForCall(call.size)) && c.st.mayCall(inHandler) == nil {
@@ -40,6 +45,10 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	}
 	c.st.addCall(call)
 	h.Tag = call.tag
+	var unsent *bufio.Handles
+	if call.files != nil {
+		unsent, call.files = c.appendFiles(call.tag, 0, call.files), nil
+	}
 	first := c.appendRequestHeaders(ctx, call, req)
 	q, ref := c.append(&h, req.Payload, gather)
 	q.and(&first)
@@ -50,6 +59,9 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	}
 	c.mu.Unlock()
 
+	if unsent != nil {
+		unsent.Close()
+	}
 	c.counters.RequestsOut.Add(1)
 	c.sent(&first)
 	c.sent(&q)
@@ -105,6 +117,9 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []b
 // appendAnswer queues an answer and what goes before it. Conn.mu is held.
 func (c *Conn) appendAnswer(in *incoming, h *packet.Header, payload, headers []byte) (first, q queued) {
 	c.st.sender.hold = c.opts.Grace == 0 && c.runsInline(in)
+	if in.told != nil {
+		in.told.files = c.appendFiles(in.tag, frame.FlagResponse, in.told.files)
+	}
 	first = c.appendResponseHeaders(in, headers)
 	q, ref := c.append(h, payload, len(payload) >= gatherFrom)
 	c.st.sender.hold = false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"unicode/utf8"
 
@@ -89,6 +90,9 @@ func (c *Conn) accept(h *packet.Header, more *extra, handler Handler, payload []
 		in.hear(more)
 	}
 	v, text, err := c.admit(h, more, in, judged)
+	if more != nil && (err != nil || v < verdictBusy) {
+		c.dropFiles(in.req.Files)
+	}
 	switch {
 	case err != nil:
 		return false, err
@@ -184,14 +188,17 @@ func (c *Conn) noteWorkersGone() {
 
 // dropQueued drops the requests whose handlers have not begun, and never will.
 func (c *Conn) dropQueued() {
+	var unused []*os.File
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for in := c.st.queue.pop(); in != nil; in = c.st.queue.pop() {
 		in.state = incomingDone
 		c.st.incoming.remove(in)
 		c.counters.DroppedRequests.Add(1)
+		unused = append(unused, in.req.TakeFiles()...)
 	}
 	c.step()
+	c.mu.Unlock()
+	c.dropFiles(unused)
 }
 
 // nextQueued takes the next waiting request into a place, if there is one. Conn.mu is held.
@@ -292,8 +299,15 @@ func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
 	if err == nil {
 		headers, err = c.replyHeaders(in, &reply)
 	}
+	if reply.more != nil || len(in.req.Files) > 0 {
+		err = c.finishFiles(in, &reply, err)
+	}
 	if err == nil {
-		return c.respond(in, true, reply.flags, payload, headers)
+		next := c.respond(in, true, reply.flags, payload, headers)
+		if reply.more != nil {
+			in.closeUnsent()
+		}
+		return next
 	}
 	c.counters.HandlerErrors.Add(1)
 	c.reportHandlerError(in, err)

@@ -24,6 +24,7 @@ func Call[Req, Resp any](ctx context.Context, c Caller, typ uint64, req Req) (Re
 	if err != nil {
 		return resp, err
 	}
+	closeFiles(r.Files) // for which a value has no place
 	if err := c.Codec().Unmarshal(r.Payload, &resp); err != nil {
 		return resp, fmt.Errorf("pconn: response to request type %d: %w", typ, err)
 	}

@@ -271,12 +271,16 @@ func (c *Conn) writeFailed(err error) {
 	s.err = err
 	s.helloLost = c.ext.offered && s.queued == 1
 	lost := s.helloLost
+	lostHandles := s.takeHandles()
 	s.pending, s.control, s.current = new(batch), new(batch), nil
 	s.due, s.turns = dueList{}, turns{}
 	c.failWrites(err)
 	c.st.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
 	c.mu.Unlock()
+	for _, h := range lostHandles {
+		h.Close()
+	}
 	c.endSending(err)
 	if !lost {
 		c.cancel(err)
@@ -291,9 +295,15 @@ type sendSource Conn
 func (c *sendSource) Next(bufs [][]byte) [][]byte {
 	c.mu.Lock()
 	bufs = c.st.sender.current.Next(bufs)
+	if c.files.passes {
+		c.files.leaving = c.st.sender.current.Handles()
+	}
 	c.mu.Unlock()
 	return bufs
 }
+
+// Handles is asked behind Next by whoever writes.
+func (c *sendSource) Handles() *bufio.Handles { return c.files.leaving }
 
 func (c *sendSource) Wrote(n int) {
 	c.mu.Lock()

@@ -642,7 +642,7 @@ class _Bulk:
 
 # --- Core ------------------------------------------------------------------------------------------------------
 
-# Bounds, as section 8 and 12.9 of the protocol have them.
+# Bounds, as section 8 and 12.10 of the protocol have them.
 MAX_OUTSTANDING = 16384
 MAX_OUTSTANDING_BYTES = 64 << 20
 HARD_REQUESTS = 4 * MAX_OUTSTANDING

@@ -29,6 +29,7 @@ func TestOctets(t *testing.T) {
 		"the least HELLO": {"01 01 01", (&frame.Hello{Version: 1}).Append},
 		"HELLO": {"01 01 01 02 01 03 03 02 6869 04 04 88808000 05 03 818000", (&frame.Hello{Version: 1, Features: 3,
 			Cookie: []byte("hi"), MaxPayload: 16 << 20, MaxRequests: 16384}).Append},
+		"HELLO with files": {"01 01 01 02 01 04 0b 01 10", (&frame.Hello{Version: 1, Features: frame.FeatureFiles, MaxFiles: 16}).Append},
 		"HEADERS of a request": {"01 02 8768 02 05 03 6b6579 76", (&frame.Headers{Timeout: time.Millisecond,
 			Metadata: []frame.Pair{{Key: "key", Value: []byte("v")}}}).Append},
 		"HEADERS of an error": {"03 01 07 04 03 01 6b 76", (&frame.Headers{Code: 7,
@@ -105,7 +106,8 @@ func TestHeadersSize(t *testing.T) {
 func TestKindNames(t *testing.T) {
 	require.Equal(t, "HELLO", frame.KindHello.String())
 	require.Equal(t, "CREDIT", frame.KindCredit.String())
-	require.Equal(t, "frame 12", frame.Kind(12).String())
+	require.Equal(t, "FILES", frame.KindFiles.String())
+	require.Equal(t, "frame 13", frame.Kind(13).String())
 	h := frame.Header(frame.KindPiece, 7, 3, 5)
 	require.Equal(t, packet.Header{Channel: 127, Tag: 7, Flags: 3, Type: 6, Request: true, Size: 5}, h)
 	require.Equal(t, frame.KindPiece, frame.KindOf(&h))

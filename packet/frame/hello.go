@@ -7,6 +7,7 @@ const Version = 1
 const (
 	FeatureStreams = 1 << iota // it takes OPEN and the frames about streams
 	FeaturePieces              // it takes PIECE
+	FeatureFiles               // it takes FILES
 )
 
 // Hello is what an end says of itself, in its HELLO and in its answer to one. Every number but Version may
@@ -26,6 +27,8 @@ type Hello struct {
 	MaxStreams   uint64 // open at a time
 	MaxBacklog   uint64 // of them, not yet accepted
 	StreamCredit uint64 // bytes that may be sent on a new stream at once, in either direction
+
+	MaxFiles uint64 // files that it takes with one request or response
 }
 
 const (
@@ -39,6 +42,7 @@ const (
 	helloMaxStreams
 	helloMaxBacklog
 	helloStreamCredit
+	helloMaxFiles
 )
 
 // Append appends the payload of a HELLO, or of an answer to it, to dst.
@@ -54,7 +58,8 @@ func (h *Hello) Append(dst []byte) []byte {
 	dst = appendNumber(dst, helloMaxHeaders, h.MaxHeaders)
 	dst = appendNumber(dst, helloMaxStreams, h.MaxStreams)
 	dst = appendNumber(dst, helloMaxBacklog, h.MaxBacklog)
-	return appendNumber(dst, helloStreamCredit, h.StreamCredit)
+	dst = appendNumber(dst, helloStreamCredit, h.StreamCredit)
+	return appendNumber(dst, helloMaxFiles, h.MaxFiles)
 }
 
 // ParseHello is the reverse of Append. The cookie is a part of b. The error is a *FormatError.
@@ -84,6 +89,8 @@ func ParseHello(b []byte) (Hello, error) {
 			r.uint(&h.MaxBacklog, value)
 		case helloStreamCredit:
 			r.uint(&h.StreamCredit, value)
+		case helloMaxFiles:
+			r.uint(&h.MaxFiles, value)
 		}
 	}
 	if r.err == nil && h.Version == 0 {

@@ -26,9 +26,10 @@ const (
 	KindStop                // no more data is wanted
 	KindReset               // the stream is over
 	KindCredit              // so many more bytes may be sent
+	KindFiles               // descriptors come with it, for the request or response that comes next with the tag
 )
 
-var kindNames = [...]string{"HELLO", "PING", "GOAWAY", "CANCEL", "HEADERS", "PIECE", "OPEN", "DATA", "END", "STOP", "RESET", "CREDIT"}
+var kindNames = [...]string{"HELLO", "PING", "GOAWAY", "CANCEL", "HEADERS", "PIECE", "OPEN", "DATA", "END", "STOP", "RESET", "CREDIT", "FILES"}
 
 func (k Kind) String() string {
 	if k < Kind(len(kindNames)) {
@@ -37,8 +38,8 @@ func (k Kind) String() string {
 	return "frame " + strconv.FormatUint(uint64(k), 10)
 }
 
-// FlagResponse is the bit of a HEADERS' or PIECE's flags that says that it concerns a response rather than
-// a request. The flags of a PIECE hold the size of the whole payload above it.
+// FlagResponse is the bit of a HEADERS', PIECE's or FILES' flags that says that it concerns a response rather than
+// a request. The flags of a PIECE hold the size of the whole payload above it, those of a FILES their number.
 const FlagResponse = 1
 
 // Header returns the header of a one-way frame, or of a PING or HELLO.

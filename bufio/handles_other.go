@@ -1,0 +1,12 @@
+//go:build !linux
+
+package bufio
+
+import (
+	"errors"
+	"os"
+)
+
+func copyDescriptor(*os.File) (int, error) { return -1, errors.ErrUnsupported }
+
+func closeDescriptor(int) {}

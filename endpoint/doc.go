@@ -50,7 +50,7 @@
 //		if err != nil {
 //			return err
 //		}
-//		return endpoint.Join(ctx, a, b)
+//		return endpoint.Join(ctx, a, b, nil)
 //	})
 //
 // # Children

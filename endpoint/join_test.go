@@ -49,7 +49,7 @@ func joined(t *testing.T, l *endpoint.Listener, to string, log *lockedBuffer) (s
 			if err != nil {
 				return err
 			}
-			return endpoint.Join(ctx, a, b)
+			return endpoint.Join(ctx, a, b, nil)
 		})
 	}()
 	stop = sync.OnceValue(func() error {
@@ -163,7 +163,7 @@ func TestJoinDescriptors(t *testing.T) {
 	require.NoError(t, theirs.Close())
 	result := make(chan error, 1)
 	command := open(t, "exec:tr a-z A-Z")
-	go func() { result <- endpoint.Join(t.Context(), fd, command) }()
+	go func() { result <- endpoint.Join(t.Context(), fd, command, nil) }()
 	_, err := ours.Write([]byte("hello"))
 	require.NoError(t, err)
 	require.NoError(t, syscall.Shutdown(int(ours.Fd()), syscall.SHUT_WR))
@@ -242,7 +242,7 @@ func TestJoinDoesNotDrain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	began := time.Now()
-	err := endpoint.Join(ctx, pipeEnd{theirs}, open(t, "exec:sleep 60"))
+	err := endpoint.Join(ctx, pipeEnd{theirs}, open(t, "exec:sleep 60"), nil)
 	require.ErrorIs(t, err, endpoint.ErrNotDrained)
 	require.Contains(t, exitErrorOf(t, err).Error(), "stopped by SIGTERM")
 	require.Less(t, time.Since(began), 15*time.Second)

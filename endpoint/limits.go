@@ -75,9 +75,9 @@ const (
 	acceptRetryMin = 5 * time.Millisecond
 	acceptRetryMax = time.Second
 
-	// joinSilence is how long one direction of a Join may be silent once the other has ended: packet
+	// DefaultHalfOpen is how long one direction of a Join may be silent once the other has ended: packet
 	// connections have 5 seconds to drain.
-	joinSilence = 30 * time.Second
+	DefaultHalfOpen = 30 * time.Second
 
 	// staleWait is how long a socket that refuses is watched before it is taken for stale: between
 	// its bind and its listen a live one refuses too.

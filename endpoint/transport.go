@@ -12,10 +12,11 @@ import (
 )
 
 // Transport is the bytes of a connection to an endpoint, both ways, with no packets made of them. One goroutine at a
-// time may read, one write; CloseWrite and Close may be called from any, and end what is blocked.
+// time may read, one write; CloseWrite and Close may be called from any. Close ends what is blocked.
 type Transport interface {
 	io.ReadWriteCloser
-	// CloseWrite ends the direction that is written. The other goes on.
+	// CloseWrite ends the direction that is written. The other goes on. It ends a Write that is blocked, or, with
+	// TLS, waits for it.
 	CloseWrite() error
 }
 

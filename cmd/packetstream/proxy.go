@@ -21,7 +21,8 @@ func newProxyCommand() *cobra.Command {
 		Long: `Proxy joins the endpoints A and B by copying bytes both ways, so that whatever the two sides speak goes
 through. If A is an endpoint to listen at (a socket), each connection that comes is joined to a B of its
 own; with --connect, and if A is any other, the two are connected to and joined once. The end of one
-direction is passed on, and the other goes on; after that it may be silent for half a minute.
+direction is passed on, and the other goes on; between sockets for as long as it takes, and where one of the two is
+none it may be silent for half a minute.
 
 SIGTERM and SIGINT take nothing more from A, tell B the end, let pass for 5 seconds what B still says,
 and end; a second one ends at once. How connections end that did not end well is told on standard error.
@@ -140,7 +141,7 @@ func (p *proxy) joinOnce(ctx context.Context, e endpoint.Opener) error {
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	return endpoint.Join(ctx, a, b)
+	return endpoint.Join(ctx, a, b, joinOptions(e, p.b))
 }
 
 // join joins one connection that came.
@@ -149,5 +150,16 @@ func (p *proxy) join(ctx context.Context, a endpoint.Transport) error {
 	if err != nil {
 		return err
 	}
-	return endpoint.Join(ctx, a, b)
+	return endpoint.Join(ctx, a, b, joinOptions(p.at, p.b))
+}
+
+// joinOptions are those of joining two endpoints. A socket whose peer is gone says so; a command need not heed the end
+// of its input, and who holds standard input or a descriptor need not notice the end of its reader.
+func joinOptions(a, b endpoint.Endpoint) *endpoint.JoinOptions {
+	_, aListens := a.(endpoint.Listenable)
+	_, bListens := b.(endpoint.Listenable)
+	if aListens && bListens {
+		return &endpoint.JoinOptions{HalfOpen: -1}
+	}
+	return nil
 }

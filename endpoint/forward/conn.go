@@ -48,6 +48,9 @@ const (
 	maxAddress = 4 << 10
 )
 
+// sockets is how sockets are joined: each end of a direction is its owner's affair, and an answer may take hours.
+func sockets() *endpoint.JoinOptions { return &endpoint.JoinOptions{HalfOpen: -1} }
+
 // errGreeting says that the other end does not speak as this package does.
 var errGreeting = errors.New("forward: the other end did not say that it is connected")
 
@@ -105,7 +108,7 @@ func join(ctx context.Context, conn Conn, t endpoint.Transport, name string, met
 	if err != nil {
 		return errors.Join(err, t.Close())
 	}
-	return reason(endpoint.Join(ctx, t, &dialed{Stream: stream}))
+	return reason(endpoint.Join(ctx, t, &dialed{Stream: stream}, sockets()))
 }
 
 // reason has an error begin with what the other end says.

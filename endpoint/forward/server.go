@@ -80,7 +80,7 @@ func connect(ctx context.Context, stream *pconn.Stream, to endpoint.Opener) erro
 	if _, err := stream.Write([]byte{connected}); err != nil {
 		return errors.Join(err, t.Close())
 	}
-	return endpoint.Join(ctx, stream, t)
+	return endpoint.Join(ctx, stream, t, sockets())
 }
 
 // listen listens for the other end, for as long as its stream lives.

@@ -36,6 +36,7 @@ type socks struct {
 	conn   Conn
 	ctx    context.Context // of serving the client
 	client net.Conn
+	stop   func() bool // has the end of ctx end no more reading of the client; set by serve
 }
 
 func (s *socks) serve() error {
@@ -48,8 +49,8 @@ func (s *socks) serve() error {
 		socks5.WithRule(&socks5.PermitCommand{EnableConnect: true}),
 		socks5.WithConnectHandle(s.connect),
 	)
-	stop := context.AfterFunc(s.ctx, func() { _ = s.client.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	s.stop = context.AfterFunc(s.ctx, func() { _ = s.client.SetReadDeadline(time.Unix(1, 0)) })
+	defer s.stop()
 	return server.ServeConn(s.client)
 }
 
@@ -74,11 +75,15 @@ func (s *socks) connect(_ context.Context, w io.Writer, req *socks5.Request) err
 		stream.Reset(0)
 		return err
 	}
+	if !s.stop() { // from here on Join sees to the end
+		stream.Reset(0)
+		return s.ctx.Err()
+	}
 	if err := s.client.SetDeadline(time.Time{}); err != nil {
 		stream.Reset(0)
 		return err
 	}
-	return endpoint.Join(s.ctx, &ahead{s.client.(endpoint.Transport), req.Reader}, stream)
+	return endpoint.Join(s.ctx, &ahead{s.client.(endpoint.Transport), req.Reader}, stream, sockets())
 }
 
 // refusal is what a client is told of an error.

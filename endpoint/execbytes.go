@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 )
 
 // Open starts the command with its standard input and output as the bytes: see Opener. The Transport's CloseWrite ends
 // its input, Close stops it as Child.Close does, with the default durations, and returns an *ExitError if it did
-// not end with status 0. Its standard error is passed through to this process's.
+// not end with status 0; its Signal(sig syscall.Signal) error is that of Child. Its standard error is passed through to
+// this process's.
 func (e Exec) Open(ctx context.Context) (Transport, error) { return e.open(ctx, &StartOptions{}) }
 
 func (e Exec) open(ctx context.Context, opts *StartOptions) (Transport, error) {
@@ -47,6 +49,9 @@ type commandBytes struct {
 func (b *commandBytes) Read(p []byte) (int, error)  { return b.in.Read(p) }
 func (b *commandBytes) Write(p []byte) (int, error) { return b.out.Write(p) }
 func (b *commandBytes) CloseWrite() error           { return b.out.Close() }
+
+// Signal sends a signal: see Child.Signal.
+func (b *commandBytes) Signal(sig syscall.Signal) error { return b.child.Signal(sig) }
 
 // Close stops the command.
 func (b *commandBytes) Close() error {

@@ -64,7 +64,7 @@ With --json each response, rejections included, is one object a line, in the sam
 A peer that has the extensions, such as packetstream serve, is told with --meta, and with --extensions offer or
 required, how much time the request has by --timeout, and when it is given up.
 
-` + exitHelp,
+` + signalHelp + "\n\n" + exitHelp,
 		Example: `  packetstream call --type 2 --payload hello -- packetstream serve --handler test
   packetstream call --type 4 --flags 7 --payload - tcp:127.0.0.1:7000 < file
   packetstream call --meta user=ada --timeout 5s -- packetstream serve

@@ -30,7 +30,7 @@ func newCheckCommand() *cobra.Command {
 implementation of it), offers the same service to it, and compares every answer. It prints a line for
 each check, "ok" or "FAIL" and its name, and exits with 1 if one found a difference.
 
-` + exitHelp,
+` + signalHelp + "\n\n" + exitHelp,
 		Example: `  packetstream check -- packetstream serve --handler test
   packetstream check --mode duplex --requests 2000 -- python3 server.py`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -77,12 +77,14 @@ func startedBy(e endpoint.Endpoint) (endpoint.Exec, bool) {
 	return endpoint.Exec{}, false
 }
 
-// converse connects to the peer, does work on the connection and hangs up. ctx bounds all of it.
+// converse connects to the peer, does work on the connection and hangs up. ctx bounds all of it but the end of a child,
+// which is bounded by itself or by a signal.
 func converse(ctx context.Context, peer endpoint.Endpoint, opts *pconn.Options, work func(*endpoint.Conn) error) error {
 	conn, err := peer.Dial(ctx, opts)
 	if err != nil {
 		return because(ctx, err)
 	}
+	defer killAtSignal(ctx, conn.Child())()
 	err = because(ctx, work(conn))
 	if text := conn.Text(); text != nil && err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w; the peer sent text instead of packets: %q", err, text)

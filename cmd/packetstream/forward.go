@@ -38,10 +38,9 @@ number of times:
 A path with a slash may stand for a Unix socket on either side: -L /tmp/db.sock:/run/postgresql/.s.PGSQL.5432.
 Without a HOST it listens on localhost, with * on every address, and with PORT 0 at a port of the system's choice.
 
-Where it listens is told on standard error, a line each: LISTENING -L ADDRESS. It ends with the connection, and at SIGINT or
-SIGTERM.
+Where it listens is told on standard error, a line each: LISTENING -L ADDRESS. It ends with the connection.
 
-` + exitHelp,
+` + signalHelp + "\n\n" + exitHelp,
 		Example: `  packetstream forward -L 8080:localhost:80 -- ssh host packetstream serve --forward localhost:80
   packetstream forward -D 1080 -- ssh host packetstream serve --forward '*:*'
   packetstream forward -R 2222:localhost:22 -- ssh host packetstream serve --forward-listen localhost:2222`,

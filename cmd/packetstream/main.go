@@ -36,6 +36,8 @@ a subprocess's standard input and output, descriptors, a socket.
 
 ` + endpointHelp() + `
 
+` + signalHelp + `
+
 ` + exitHelp + `
 
 Standard output is data, standard error everything else. With PACKETSTREAM_TRACE=FILE (or stderr) in the

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -24,8 +28,9 @@ own; with --connect, and if A is any other, the two are connected to and joined 
 direction is passed on, and the other goes on; between sockets for as long as it takes, and where one of the two is
 none it may be silent for half a minute.
 
-SIGTERM and SIGINT take nothing more from A, tell B the end, let pass for 5 seconds what B still says,
-and end; a second one ends at once. How connections end that did not end well is told on standard error.
+SIGTERM, SIGINT and SIGHUP (unless it is ignored, as by nohup) take nothing more from A, tell B the end, let pass
+for 5 seconds what B still says, and end; a command that does not end by itself gets SIGTERM after 3 seconds more,
+and SIGKILL after another 2. A second signal kills commands, and ends at once. How connections end that did not end well is told on standard error.
 
 ` + exitHelp,
 		Example: `  packetstream proxy tcp:127.0.0.1:7000 -- helper --verbose
@@ -48,7 +53,7 @@ and end; a second one ends at once. How connections end that did not end well is
 			if dryRun {
 				return p.plan(cmd.OutOrStdout())
 			}
-			return untilSignalled(cmd.Context(), p.run, nil, nil)
+			return untilSignalled(cmd.Context(), p.run, nil, p.kill)
 		},
 	}
 	l.addConns(cmd)
@@ -96,6 +101,44 @@ type proxy struct {
 	a, b   endpoint.Opener
 	limits endpoint.Limits
 	errOut io.Writer
+
+	// mu guards the map.
+	mu       sync.Mutex
+	commands map[signalled]struct{} // those that run
+}
+
+// signalled is a command that was opened.
+type signalled interface {
+	Signal(sig syscall.Signal) error
+}
+
+// watch has kill know of a transport, until forget.
+func (p *proxy) watch(t endpoint.Transport) (forget func()) {
+	command, runs := t.(signalled)
+	if !runs {
+		return func() {}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.commands == nil {
+		p.commands = make(map[signalled]struct{})
+	}
+	p.commands[command] = struct{}{}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.commands, command)
+	}
+}
+
+// kill kills the commands that run, each with its process group.
+func (p *proxy) kill() {
+	p.mu.Lock()
+	running := slices.Collect(maps.Keys(p.commands))
+	p.mu.Unlock()
+	for _, command := range running {
+		_ = command.Signal(syscall.SIGKILL) // if it has ended, so much the better
+	}
 }
 
 // plan prints what would be done, for --dry-run.
@@ -137,10 +180,12 @@ func (p *proxy) joinOnce(ctx context.Context, e endpoint.Opener) error {
 	if err != nil {
 		return err
 	}
+	defer p.watch(b)()
 	a, err := e.Open(ctx)
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
+	defer p.watch(a)()
 	return endpoint.Join(ctx, a, b, joinOptions(e, p.b))
 }
 
@@ -150,6 +195,7 @@ func (p *proxy) join(ctx context.Context, a endpoint.Transport) error {
 	if err != nil {
 		return err
 	}
+	defer p.watch(b)()
 	return endpoint.Join(ctx, a, b, joinOptions(p.at, p.b))
 }
 

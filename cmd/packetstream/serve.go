@@ -40,7 +40,8 @@ and carry tags of their own there, on the same channels; a process cannot ask ba
 
 With --forward and --forward-listen the peer may have sockets forwarded, see packetstream forward; nothing else is allowed.
 
-SIGTERM and SIGINT finish what is in flight, within 5 seconds, and then end; a second one ends at once.
+SIGTERM, SIGINT and SIGHUP (unless it is ignored, as by nohup) finish what is in flight, within 5 seconds, and then end; a
+second one ends at once, with the processes of --exec.
 SIGQUIT prints what is in flight to standard error.
 
 ` + exitHelp,
@@ -109,15 +110,20 @@ func printServePlan(out io.Writer, e endpoint.Endpoint, handler string) error {
 // serve serves one endpoint until its end or a signal.
 func serve(ctx context.Context, e endpoint.Endpoint, limits endpoint.Limits, opts *pconn.Options, errOut io.Writer) error {
 	conns := newOpenConns()
-	opts.Handler = conns.watch(opts.Handler)
-	if opts.OtherChannels != nil {
-		opts.OtherChannels = conns.watch(opts.OtherChannels)
-	}
 	return untilSignalled(ctx, func(ctx context.Context) error {
-		err := listen(ctx, e, limits, opts, errOut)
-		conns.wait()
-		return err
+		return conns.serve(ctx, e, limits, opts, errOut)
 	}, func() { conns.print(errOut) }, conns.close)
+}
+
+// serve serves one endpoint until its end or that of ctx.
+func (s *openConns) serve(ctx context.Context, e endpoint.Endpoint, limits endpoint.Limits, opts *pconn.Options, errOut io.Writer) error {
+	opts.Handler = s.watch(opts.Handler)
+	if opts.OtherChannels != nil {
+		opts.OtherChannels = s.watch(opts.OtherChannels)
+	}
+	err := listen(ctx, e, limits, opts, errOut)
+	s.wait()
+	return err
 }
 
 // untilSignalled runs what serves until its end or a signal: the first ends its context, at a second it is left, after
@@ -126,7 +132,7 @@ func untilSignalled(ctx context.Context, run func(context.Context) error, show, 
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	notifyEndings(signals)
 	if show != nil {
 		signal.Notify(signals, syscall.SIGQUIT)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os/exec"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +68,7 @@ func (x *execFlags) serve(cmd *cobra.Command, e endpoint.Endpoint, f *connFlags,
 	if f.dryRun {
 		return p.plan(cmd.OutOrStdout())
 	}
-	return untilSignalled(cmd.Context(), p.run, nil, nil)
+	return untilSignalled(cmd.Context(), p.run, nil, p.kill)
 }
 
 // share has all connections share some processes.
@@ -80,19 +82,38 @@ func (x *execFlags) share(cmd *cobra.Command, e endpoint.Endpoint, f *connFlags,
 	children.Start.Conn.Logger = logger
 	children.Start.Conn.Handler = pconn.HandlerFunc(noAsking)
 	command := func() *exec.Cmd { return exec.Command(x.words.Args[0], x.words.Args[1:]...) }
-	p, err := pool.Start(cmd.Context(), command, children)
-	if err != nil {
-		return err
-	}
-	opts := f.options(relay{p})
+	opts := f.options(nil)
 	defer f.done()
-	opts.OtherChannels = opts.Handler
 	opts.Logger = logger
-	err = serve(cmd.Context(), e, l.limits(), opts, cmd.ErrOrStderr())
-	if errors.Is(err, errInterrupted) {
-		return errors.Join(err, p.Close())
+	conns := newOpenConns()
+	var shared atomic.Pointer[pool.Pool]
+	return untilSignalled(cmd.Context(), func(ctx context.Context) error {
+		p, err := pool.Start(ctx, command, children)
+		if err != nil && ctx.Err() != nil {
+			return nil // nothing was begun
+		}
+		if err != nil {
+			return err
+		}
+		shared.Store(p)
+		opts.Handler, opts.OtherChannels = relay{p}, relay{p}
+		err = conns.serve(ctx, e, l.limits(), opts, cmd.ErrOrStderr())
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangUpTimeout)
+		defer cancel()
+		return errors.Join(err, p.Shutdown(ctx))
+	}, func() { conns.print(cmd.ErrOrStderr()) }, func() {
+		if p := shared.Load(); p != nil {
+			killAll(p)
+		}
+		conns.close()
+	})
+}
+
+// killAll kills the processes of a pool, each with its group.
+func killAll(p *pool.Pool) {
+	for _, s := range p.Status() {
+		if s.Child != nil {
+			_ = s.Child.Signal(syscall.SIGKILL) // if it has ended, so much the better
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), hangUpTimeout)
-	defer cancel()
-	return errors.Join(err, p.Shutdown(ctx))
 }

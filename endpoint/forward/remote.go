@@ -79,7 +79,9 @@ func (r *remote) serve(ctx context.Context) error {
 // one connects one stream.
 func (r *remote) one(ctx context.Context, s *pconn.Stream) {
 	err := connect(ctx, s, r.to)
-	s.Reset(0) // it is over, unless there was no connection
+	if err != nil {
+		s.Reset(0) // if there was no connection nobody has closed it; else what was written last is still on its way
+	}
 	if err != nil && r.opts.Logger != nil {
 		r.opts.Logger.Info("forward: connection ended", "error", err)
 	}

@@ -31,7 +31,7 @@ func (w *recvWindow) received(n int64) bool {
 
 // take counts n bytes that the reader took, and returns what the peer is to be allowed now: 0 for nothing
 // yet. The window grows, if the budget has room, where the peer had to stop although no more than half of it
-// waited for the reader, and shrinks where the budget is needed for others.
+// waited for the reader, and shrinks where the budget is needed for others, never below leastWindow.
 func (w *recvWindow) take(n int64, b *budget, most int64) int64 {
 	w.taken += n
 	if w.taken < w.size/4 {
@@ -40,8 +40,8 @@ func (w *recvWindow) take(n int64, b *budget, most int64) int64 {
 	if w.limited && w.size < most {
 		w.resize(b.take(min(w.size, most-w.size)))
 		w.limited = false
-	} else if w.shared > 0 && b.short() {
-		less := min(w.shared, w.taken)
+	} else if w.size > leastWindow && w.shared > 0 && b.short() {
+		less := min(w.shared, w.taken, w.size-leastWindow)
 		b.used -= less
 		w.resize(-less)
 	}

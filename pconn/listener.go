@@ -82,14 +82,15 @@ func (l *Listener) AcceptStream(ctx context.Context) (*Stream, error) {
 			return nil, err
 		}
 	}
-	if l.queue.n != 1 {
-		defer l.acceptor.wakeFirst() // another stream, or the end, which is everybody's
+	s := l.queue.pop()
+	if l.ready() {
+		l.acceptor.wakeFirst() // another stream, or the end, which is everybody's
 	}
 	switch {
+	case s != nil:
+		return s, nil
 	case l.closed:
 		return nil, net.ErrClosed
-	case l.queue.n > 0:
-		return l.queue.pop(), nil
 	}
 	return nil, c.st.endErr
 }

@@ -188,9 +188,14 @@ func (c *Conn) enlarge() {
 // every write. EOF is behind all of them. Conn.mu is held.
 func (c *Conn) nextBatch() bool {
 	s := &c.st.sender
-	c.addDue(s.control)
+	first := s.helloFirst || s.eof || s.overtook < maxOvertake || s.pending.Len() == 0
+	if first {
+		c.addDue(s.control)
+	} else {
+		c.addDue(s.pending) // no data may leave before its OPEN
+	}
 	next, pieces := &s.pending, true
-	if s.control.Len() > 0 && (s.helloFirst || s.overtook < maxOvertake || s.pending.Len() == 0) {
+	if first && s.control.Len() > 0 {
 		next, pieces = &s.control, s.pending.Len() == 0
 	} else if s.eof && !s.turns.empty() {
 		next = &s.control // what is pending has EOF at its end

@@ -23,8 +23,8 @@ func (c *Conn) Wait() error {
 	return errors.Join(err, c.stay)
 }
 
-// Shutdown ends the connection in good order. No new requests are made; what is outstanding either
-// way is finished, and handlers may still call. Then EOF is sent, and the peer's EOF, or the end of
+// Shutdown ends the connection in good order. No new requests are made and no new streams opened; what is
+// outstanding either way is finished, streams included, and handlers may still call. Then EOF is sent, and the peer's EOF, or the end of
 // its stream, is waited for. If ctx ends first the connection is closed as by Close, without waiting
 // for it, and the error is exactly ctx.Err(); otherwise it is that of Wait.
 //

@@ -146,7 +146,7 @@ func (s *state) checkBounds(size int64) (text string, err error) {
 // after every change that may matter to it.
 func (c *Conn) step() {
 	s := &c.st
-	if s.phase == phaseDraining && (s.calls.n == 0 || s.ending) && s.incoming.n <= s.closers {
+	if s.phase == phaseDraining && (s.ending || s.calls.n == 0 && !s.streams.live()) && s.incoming.n <= s.closers {
 		c.queueEOF()
 	}
 }

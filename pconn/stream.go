@@ -329,9 +329,16 @@ func (s *Stream) Close() error {
 func (s *Stream) Reset(code uint64) { s.reset(frame.Reset{Code: code}) }
 
 func (s *Stream) reset(f frame.Reset) {
+	err := &StreamError{Stream: s.id, Name: s.name, Code: f.Code, Text: f.Text}
+	var cancel context.CancelCauseFunc
 	s.change(func() {
-		s.abort(f, &StreamError{Stream: s.id, Name: s.name, Code: f.Code, Text: f.Text})
+		if s.abort(f, err) {
+			cancel = s.cancel
+		}
 	})
+	if cancel != nil {
+		cancel(err)
+	}
 }
 
 // change makes a change to the stream, and sends what comes of it.

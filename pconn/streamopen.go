@@ -13,8 +13,8 @@ import (
 // error of a later Read or Write, a *StreamError that matches ErrStreamRefused.
 //
 // It waits, until ctx ends, while the peer has as many streams of ours as it takes, in order, and the first
-// time until it is known that the peer has the protocol's extensions: ErrNoExtensions if not. ctx does not
-// concern the stream once it is open. Name and metadata over a bound are a *LimitError. It may be called
+// time until it is known that the peer has the protocol's extensions: ErrNoExtensions if not, or if it takes no
+// streams at all. ctx does not concern the stream once it is open. Name and metadata over a bound are a *LimitError. It may be called
 // concurrently; the metadata must not change until the stream has ended.
 func (c *Conn) OpenStream(ctx context.Context, name string, metadata Metadata) (*Stream, error) {
 	o := &frame.Open{Name: name, Metadata: metadata}
@@ -34,7 +34,7 @@ func (c *Conn) OpenStream(ctx context.Context, name string, metadata Metadata) (
 	if err := c.awaitExtensions(ctx); err != nil {
 		return nil, err
 	}
-	if c.ext.peer.Features&frame.FeatureStreams == 0 {
+	if c.ext.peer.Features&frame.FeatureStreams == 0 || c.ext.peer.MaxStreams == 0 {
 		return nil, ErrNoExtensions
 	}
 	return c.openStream(ctx, o, in != nil)
@@ -126,10 +126,6 @@ func (c *Conn) receiveOpen(h *packet.Header) error {
 		return err
 	}
 	t.lastTheirs++
-	if c.st.sender.eof {
-		c.counters.DroppedRequests.Add(1) // nothing can be said about it any more
-		return c.unlockAndFlush(nil)
-	}
 	w := c.opts.Streams.Window
 	s := c.add(false, h.Tag, &o, recvWindow{size: w, left: w}, o.Credit)
 	c.counters.StreamsIn.Add(1)

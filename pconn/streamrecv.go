@@ -249,6 +249,7 @@ func (c *Conn) receiveStop(h *packet.Header) error {
 		s.fail(nil, s.remoteError(&why, true))
 		s.out.buf = nil
 		s.endOut()
+		s.queueTurn() // an END that waited behind what is dropped
 	}
 	return c.unlockAndFlush(err)
 }

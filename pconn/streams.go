@@ -20,6 +20,18 @@ type streams struct {
 
 func (t *streams) open() int { return len(t.ours) + len(t.theirs) }
 
+// live says whether there is a stream that has still to be finished, rather than its RESET or the peer's to be sent.
+func (t *streams) live() bool {
+	for _, side := range []map[uint64]*Stream{t.ours, t.theirs} {
+		for _, s := range side {
+			if !s.state.over() && s.state.in != inAbandoned {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (t *streams) side(ours bool) *map[uint64]*Stream {
 	if ours {
 		return &t.ours
@@ -41,10 +53,11 @@ func (c *Conn) add(ours bool, id uint64, o *frame.Open, window recvWindow, credi
 	return s
 }
 
-// retire forgets a stream that is over: what still comes of it has crossed. Conn.mu is held.
+// retire forgets a stream that is over: what still comes of it has crossed. One whose RESET has not left counts until
+// then, so that a peer which does not read them cannot pile them up. Conn.mu is held.
 func (c *Conn) retire(s *Stream) {
 	side := *c.st.streams.side(s.ours)
-	if !s.state.over() || side[s.id] != s {
+	if !s.state.over() || side[s.id] != s || s.due.reset != nil && s.due.queued {
 		return
 	}
 	delete(side, s.id)
@@ -62,8 +75,11 @@ func (c *Conn) forget(s *Stream) {
 // streamTaken counts n bytes that the reader took, and allows the peer more if it is time for that. Conn.mu is
 // held.
 func (c *Conn) streamTaken(s *Stream, n int) {
+	if s.state.in != inOpen {
+		return // no more comes, and a stream that is over has nothing of the budget
+	}
 	grant := s.in.window.take(int64(n), &c.st.streams.budget, c.opts.Streams.MaxWindow)
-	if grant > 0 && s.state.in == inOpen {
+	if grant > 0 {
 		s.due.credit += grant
 		s.queueDue()
 	}
@@ -88,10 +104,11 @@ func (s *Stream) stopIn(why frame.Reset) {
 	}
 }
 
-// abort ends both directions at once with err, and tells the peer unless it knows. Conn.mu is held.
-func (s *Stream) abort(why frame.Reset, err error) {
+// abort ends both directions at once with err, and tells the peer. It reports false if there was nothing to end.
+// Conn.mu is held.
+func (s *Stream) abort(why frame.Reset, err error) bool {
 	if s.state.over() || s.state.in == inAbandoned {
-		return
+		return false
 	}
 	s.due.reset = &why
 	s.due.credit, s.due.stop = 0, nil
@@ -101,6 +118,8 @@ func (s *Stream) abort(why frame.Reset, err error) {
 		s.state.in = inAbandoned
 	}
 	s.conn.retire(s)
+	s.conn.step()
+	return true
 }
 
 // end drops what is queued either way and lets Read and Write fail with err. What is sent is ended by what

@@ -99,6 +99,7 @@ func (c *Conn) addDue(b *batch) {
 		if d.reset != nil {
 			s.addFields(b, frame.KindReset, d.reset.Append(nil))
 			d.reset = nil
+			c.retire(s)
 		}
 	}
 }

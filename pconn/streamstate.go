@@ -74,10 +74,10 @@ func (s streamState) act(f streamEvent) frameAct {
 		return actTake
 	}
 	// STOP and CREDIT are about what we send.
-	if s.out == outOpen || s.out == outEnding && f == streamCredit {
-		return actTake
+	if s.out == outEnded {
+		return actDrop
 	}
-	return actDrop
+	return actTake
 }
 
 // actOver is act for a stream that is over, or was refused and forgotten.

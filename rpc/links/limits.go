@@ -4,9 +4,9 @@ import "time"
 
 // Limits of an end and its operations.
 const (
-	// DefaultSendBuffer (bytes) is what an operation may have on its way to the wire before Send waits. It keeps a link busy while the
-	// application makes the next message, and is what an operation nobody reads costs its sender beside the windows.
-	DefaultSendBuffer = 64 << 10
+	// DefaultSendBuffer (bytes) is what an operation may have on its way to the wire before Send waits. Two messages of 64 KiB fit, so that one
+	// is written while the application makes the next, and it is what an operation nobody reads costs its sender beside the windows.
+	DefaultSendBuffer = 128 << 10
 	// payloadCost (bytes) is added to the size of each payload, so that messages without bytes are counted too.
 	payloadCost = 64
 	// maxHeldTickets bounds the tickets of one operation that wait for an earlier one, and those of one end that wait for the first of
@@ -26,9 +26,9 @@ const (
 	DefaultMaxMetadata = 64 << 10
 	// hardMaxMetadata (bytes) bounds that setting, because such a ticket travels as one frame.
 	hardMaxMetadata = 4 << 20
-	// DefaultWindow (bytes) is what the peer may send of one operation before the application has taken it. Two of the largest pipes
-	// fit, so one operation can keep the carrier busy.
-	DefaultWindow = 256 << 10
+	// DefaultWindow (bytes) is what the peer may send of one operation before the application has taken it. The half of it that is credited at
+	// once is a full write, so the sender has another to gather and to write while the grant for one is on its way back.
+	DefaultWindow = 512 << 10
 	// minWindow (bytes) lets one piece through, and maxWindow is what a piece counter may hold.
 	minWindow = pieceSize
 	maxWindow = 1 << 30

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestEverySystemIsMeasuredInEveryCell(t *testing.T) {
-	times := Times{Warm: 5 * time.Millisecond, Time: 20 * time.Millisecond}
+	times := Times{Warm: 5 * time.Millisecond, Time: 100 * time.Millisecond}
 	var results Results
 	for _, system := range All() {
 		for _, cell := range Cells() {

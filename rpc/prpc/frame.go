@@ -9,6 +9,8 @@ import (
 // Frames of RFC 6455, section 5.2: two bytes, the length's other bytes, the mask's key, the payload.
 const (
 	frameWholeBinary = 0x82 // first byte: final, no extension, binary
+	frameFinal       = 0x80 // of the first byte
+	frameControl     = 0x08 // of the first byte
 	frameMasked      = 0x80 // of the second byte
 	frameLength16    = 126
 	frameLength64    = 127
@@ -23,6 +25,12 @@ type frameHeader struct {
 	length uint64 // of the payload
 	size   int    // of the header itself
 }
+
+// control reports whether it is a control frame, which may stand between the pieces of a message.
+func (h *frameHeader) control() bool { return h.first&frameControl != 0 }
+
+// final reports whether it is the last piece of its message.
+func (h *frameHeader) final() bool { return h.first&frameFinal != 0 }
 
 // peekFrame reads a header and leaves it to be read again.
 func peekFrame(in *bufio.Reader) (frameHeader, error) {

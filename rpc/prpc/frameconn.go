@@ -25,10 +25,11 @@ type frameConn struct {
 	server bool            // we are the server: only what is read is masked
 
 	// reading holds a token while nobody reads: the receiver, through receive or the library, or
-	// the library's close. The token guards in and left.
+	// the library's close. The token guards in, left and pieces.
 	reading chan struct{}
 	in      *bufio.Reader
 	left    uint64 // what the library has yet to read of a frame that it began
+	pieces  bool   // the library has begun a message in pieces, of which more are to come
 
 	// keys are random bytes for masks, of which used are spent. They and held are send's and trySend's,
 	// which are called one at a time.
@@ -71,7 +72,7 @@ func newFrameConn(rwc io.ReadWriteCloser, in io.Reader, conn net.Conn, server bo
 func (c *frameConn) receive(limit int) ([]byte, error) {
 	<-c.reading
 	defer func() { c.reading <- struct{}{} }()
-	if c.left > 0 {
+	if c.left > 0 || c.pieces {
 		return nil, nil
 	}
 	h, err := c.peek()
@@ -112,6 +113,9 @@ func (c *frameConn) Read(p []byte) (int, error) {
 		h, err := c.peek()
 		if err != nil {
 			return 0, err
+		}
+		if !h.control() {
+			c.pieces = !h.final()
 		}
 		c.left = uint64(h.size)
 		if h.length <= math.MaxInt64 { // the library refuses what is longer when it has the header

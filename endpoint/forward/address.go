@@ -86,7 +86,11 @@ func cutAddress(s string, listens bool) (a Address, rest string, err error) {
 	if host == "*" {
 		host = ""
 	}
-	return endpoint.TCP{Addr: net.JoinHostPort(host, port)}, rest, nil
+	t := endpoint.TCP{Addr: net.JoinHostPort(host, port)}
+	if _, err := ParseAddress(t.String()); err != nil {
+		return nil, "", fmt.Errorf("%q is no host", host)
+	}
+	return t, rest, nil
 }
 
 // cutHost takes a host from the beginning of s, and the colon behind it.

@@ -42,6 +42,7 @@ func TestParseForward(t *testing.T) {
 		"web:port:web:80":     `"port" is no port`,
 		"/only/a/path":        "the address to connect to is missing",
 		"1.2.3.4:80:web:port": `"port" is no port`,
+		"]:0:web:80":          `"]" is no host`,
 	} {
 		_, _, err := forward.ParseForward(in)
 		assert.ErrorContains(t, err, want, in)

@@ -245,7 +245,7 @@ func TestModel(t *testing.T) {
 			if !extended {
 				rejections++ // of a HELLO
 			}
-			if bothShutDown {
+			if c == a || bothShutDown {
 				// A request that was given up is not waited for, and may come to an end that shuts down.
 				rejections += peer.Counters().Cancelled.Load()
 			}

@@ -31,22 +31,8 @@ type server struct {
 // serveAt runs packetstream serve with flags on an endpoint that listens, until the test ends.
 func serveAt(t testing.TB, at string, flags ...string) *server {
 	t.Helper()
-	cmd := command(t, append(append([]string{"serve"}, flags...), at)...)
-	s := &server{cmd: cmd, stderr: newLines()}
-	cmd.Stderr = s.stderr
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
-	first := s.stderr.next(t)
-	addr, found := strings.CutPrefix(first, "LISTENING ")
-	require.True(t, found, first)
 	scheme, _, _ := strings.Cut(at, ":")
-	s.at = scheme + ":" + addr
-	return s
+	return listening(t, scheme, append(append([]string{"serve"}, flags...), at)...)
 }
 
 func (s *server) signal(t testing.TB, sig os.Signal) {

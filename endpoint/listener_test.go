@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -196,23 +195,7 @@ func TestListenerWithoutDescriptors(t *testing.T) {
 	_, err := conn.Do(t.Context(), pconn.Request{})
 	require.NoError(t, err)
 
-	// The client's socket is made before, and connected when there is no other descriptor left.
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer syscall.Close(fd)
-	var old syscall.Rlimit
-	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old))
-	low := old
-	low.Cur = uint64(fd) + 1
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
-	fill := fillDescriptors()
-	addr := l.Addr().(*net.TCPAddr)
-	err = syscall.Connect(fd, &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())})
-	paused := err == nil && waitFor(func() bool { return log.String() != "" })
-	closeFiles(fill...)
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old))
-	require.True(t, paused, "err %v", err)
-	require.Contains(t, log.String(), "too many open files")
+	acceptWithoutDescriptors(t, l, &log)
 	last := dial(t, l, nil)
 	_, err = last.Do(t.Context(), pconn.Request{})
 	require.NoError(t, err)

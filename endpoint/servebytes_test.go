@@ -82,6 +82,16 @@ func TestServeBytesWithoutDescriptors(t *testing.T) {
 	l := echoing(t, endpoint.Limits{}, &log)
 	first := bytesTo(t, l)
 	requireEcho(t, first)
+	acceptWithoutDescriptors(t, l, &log)
+	requireEcho(t, first)
+	requireEcho(t, bytesTo(t, l))
+}
+
+// acceptWithoutDescriptors has a client come while this process has no descriptor left to accept it with, and waits until
+// the log says so.
+func acceptWithoutDescriptors(t *testing.T, l *endpoint.Listener, log *lockedBuffer) {
+	t.Helper()
+	// The client's socket is made before, and connected when there is no other descriptor left.
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	defer syscall.Close(fd)
@@ -98,6 +108,4 @@ func TestServeBytesWithoutDescriptors(t *testing.T) {
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old))
 	require.True(t, paused, "err %v", err)
 	require.Contains(t, log.String(), "too many open files")
-	requireEcho(t, first)
-	requireEcho(t, bytesTo(t, l))
 }

@@ -75,7 +75,7 @@ type Conn struct {
 	out       []byte
 	batch     []byte
 	rest      []byte // of a batch that was written in part
-	writing   bool   // somebody writes, or is about to
+	writing   bool   // somebody writes, or is about to, or nobody may yet, as HELLO comes first
 	round     uint64 // counts the batches, see route.round
 	turn      queue[*route]
 	garbage   []*Payload
@@ -93,7 +93,7 @@ type Conn struct {
 // NewConn makes a connection over a carrier, which it owns from then on. Nothing is read or written before it is joined.
 func NewConn(carrier Carrier, opts *ConnOptions) (*Conn, error) {
 	c := &Conn{carrier: carrier, stopped: make(chan struct{}), flushed: make(chan struct{}), hello: make(chan struct{}),
-		byHop: make(map[OperationID]*route), byWire: make(map[uint64]*route), seen: newIDSet()}
+		byHop: make(map[OperationID]*route), byWire: make(map[uint64]*route), seen: newIDSet(), writing: true}
 	if opts != nil {
 		c.opts = *opts
 	}
@@ -147,13 +147,11 @@ func (c *Conn) Join(link Link) {
 func (c *Conn) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ending {
-		return
-	}
 	// HELLO goes before what is urgent already.
 	hello := appendFrame(nil, func(b []byte) []byte { return appendHello(b, c.opts.Side, c.ours) })
 	c.urgent = append(hello, c.urgent...)
-	c.attend()
+	c.writing = false
+	go c.read()
 	go c.write()
 }
 

@@ -650,3 +650,16 @@ func TestFramesBeforeHelloAreBounded(t *testing.T) {
 		require.LessOrEqual(t, n, maxEarlyBytes)
 	}
 }
+
+// Before the connection is joined nobody reads and nothing is written, also while a call waits for its answer.
+func TestNothingHappensBeforeJoin(t *testing.T) {
+	p := newRawPeer(t, nil, nil)
+	p.send(appendHello(nil, 1, plainSettings))
+	p.conn.park()
+	defer p.conn.unpark()
+	require.Zero(t, p.conn.reading.count.Load())
+	p.conn.Accept(&Ticket{ID: 2, Group: "g", Method: "m", Termination: Completion})
+	p.join()
+	require.Equal(t, frameHello, p.next().kind)
+	require.Equal(t, frameTicket, p.next().kind)
+}

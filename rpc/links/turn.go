@@ -55,8 +55,9 @@ const (
 )
 
 // lend lets the turn be lent if the carrier's reads can be woken without harm. Not every type with deadlines keeps that: there are
-// connections that are closed by the first.
+// connections that are closed by the first. The turn is taken until the connection starts, for its own goroutine.
 func (u *turn) lend(carrier Carrier) {
+	u.taken.Store(true)
 	u.free = make(chan struct{}, 1)
 	u.patience.Store(minPatience)
 	s, ok := carrier.(*stream)

@@ -283,15 +283,19 @@ func TestSendKeepsToOneLine(t *testing.T) {
 	hear(t, lines, `[0,0]`, `[3,2,0,{"a":1}]`)
 }
 
-// blockedPeer is a stream without deadlines whose other end has ended its side, and reads nothing.
+// blockedPeer is a stream without deadlines whose other end reads nothing, and ends its own side once it is written to.
 type blockedPeer struct {
-	closed chan struct{}
-	once   sync.Once
+	written, closed chan struct{}
+	writing, once   sync.Once
 }
 
-func (*blockedPeer) Read([]byte) (int, error) { return 0, io.EOF }
+func (b *blockedPeer) Read([]byte) (int, error) {
+	<-b.written
+	return 0, io.EOF
+}
 
 func (b *blockedPeer) Write([]byte) (int, error) {
+	b.writing.Do(func() { close(b.written) })
 	<-b.closed
 	return 0, io.ErrClosedPipe
 }
@@ -305,7 +309,7 @@ func (b *blockedPeer) Close() error {
 func TestStreamWithoutDeadlinesHasAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		s, err := mushroom.NewStream(&blockedPeer{closed: make(chan struct{})}, nil)
+		s, err := mushroom.NewStream(&blockedPeer{written: make(chan struct{}), closed: make(chan struct{})}, nil)
 		require.NoError(t, err)
 		require.NoError(t, s.Notify("m", nil))
 		defer s.Close()

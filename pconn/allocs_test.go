@@ -1,3 +1,5 @@
+//go:build !race
+
 package pconn_test
 
 import (
@@ -11,11 +13,9 @@ import (
 
 // A call takes one allocation of its caller's end, for the answer, and two of the other, for the request and its
 // payload; a marked handler takes none, and DoInto none. Both ends are in this process, with a context that
-// can be cancelled. What the runtime does now and then by itself is less than one in all.
+// can be cancelled. What the runtime does now and then by itself is less than one in all. The race detector allocates
+// too, so there is no such test with it.
 func TestAllocationsOfCalls(t *testing.T) {
-	if raceDetector {
-		t.Skip("the race detector allocates")
-	}
 	for name, c := range map[string]struct {
 		opts *pconn.Options
 		into bool

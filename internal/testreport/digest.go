@@ -53,6 +53,7 @@ type run struct {
 type testState struct {
 	outcome outcome
 	parent  bool // has subtests
+	seen    bool // something was said of it, as there is not of a part of a name that has a slash in it
 	output  []string
 }
 
@@ -151,6 +152,7 @@ func (r *run) take(e event) {
 		r.settle(e.Test)
 	}
 	t := r.test(e.Test)
+	t.seen = true
 	switch e.Action {
 	case "output":
 		t.output = append(t.output, e.Output)
@@ -219,6 +221,9 @@ func (r *run) judge(names []string, o outcome) []result {
 				continue
 			}
 			got = failed
+		}
+		if !t.seen {
+			continue
 		}
 		if t.parent && (got == passed || got == failed && bad[name]) {
 			continue

@@ -47,6 +47,7 @@ import "testing"
 func TestGood(t *testing.T) {}
 func TestSub(t *testing.T) {
 	t.Run("good", func(t *testing.T) {})
+	t.Run("with/slash", func(t *testing.T) {})
 	t.Run("bad", func(t *testing.T) { t.Error("what went wrong") })
 }
 func TestItself(t *testing.T) {
@@ -122,7 +123,7 @@ func TestSummaryOfBadRun(t *testing.T) {
 	code, out, _ := digestOf(t, nil, writeFile(t, string(events)))
 	assert.Equal(t, 1, code)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	assert.Equal(t, "9 passed, 6 failed, 0 skipped", lines[0])
+	assert.Equal(t, "10 passed, 6 failed, 0 skipped", lines[0])
 	assert.ElementsMatch(t, []string{
 		"failed:",
 		"  example.org/m/bad TestSub/bad",
@@ -142,7 +143,7 @@ func TestFollowShowsWhatFailed(t *testing.T) {
 	for _, want := range []string{
 		"what went wrong", "after its subtests", "at the disco", "something leaked", "undefined: testing",
 		"---- example.org/m/bad TestSub/bad\n",
-		"example.org/m/bad: 3 passed, 2 failed, 0 skipped\n",
+		"example.org/m/bad: 4 passed, 2 failed, 0 skipped\n",
 		"example.org/m/good: 5 passed, 0 failed, 0 skipped\n",
 	} {
 		assert.Contains(t, out, want)

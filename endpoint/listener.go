@@ -16,8 +16,8 @@ type Limits struct {
 	// MaxConns is how many connections Serve serves at a time, DefaultMaxConns if it is 0. Those that come
 	// beyond wait to be accepted until others have ended.
 	MaxConns int
-	// Handshake is how long the handshake of TLS may take, DefaultHandshake if it is 0. That of a WebSocket, which is
-	// made before, has always DefaultHandshake.
+	// Handshake is how long a handshake may take, that of TLS and that of a WebSocket each, DefaultHandshake if it is
+	// 0.
 	Handshake time.Duration
 	// FirstPacket is how long a peer may take to send the first packet. 0 is no limit: a peer may have connected
 	// to be called.
@@ -52,16 +52,18 @@ type Listener struct {
 
 	endpoint Endpoint
 	l        net.Listener
-	remove   func() // removes what listening has made, or nil
-	uids     []int  // who may connect, nil for all
+	remove   func()    // removes what listening has made, or nil
+	uids     []int     // who may connect, nil for all
+	limiting sync.Once // tells l of Limits.Handshake
 	closing  sync.Once
 	closed   chan struct{}
 }
 
 // NewListener returns a Listener that takes its connections from l, for the endpoint e, which a package of its own
 // may have. What l accepts is used as by NewConn; a *tls.Conn makes its handshake first. l needs a method SetDeadline, or
-// AcceptContext(ctx), by which waiting for the next connection can be ended. It is closed with the
-// Listener.
+// AcceptContext(ctx), by which waiting for the next connection can be ended. If it makes handshakes by itself, before it
+// accepts, a method LimitHandshake(time.Duration) tells it how long each may take: it is called once, before the first
+// connection is waited for. l is closed with the Listener.
 func NewListener(l net.Listener, e Endpoint) *Listener {
 	return &Listener{endpoint: e, l: l, closed: make(chan struct{})}
 }
@@ -90,7 +92,7 @@ func (l *Listener) Accept(ctx context.Context, opts *pconn.Options) (*Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	nc, err := l.accept(ctx)
+	nc, err := l.accept(ctx, limits.Handshake)
 	if err != nil {
 		return nil, err
 	}
@@ -145,11 +147,16 @@ func (l Limits) options(opts *pconn.Options) *pconn.Options {
 	return &o
 }
 
-// accept ends when ctx does, by a deadline.
-func (l *Listener) accept(ctx context.Context) (net.Conn, error) {
+// accept ends when ctx does, by a deadline. handshake is Limits.Handshake.
+func (l *Listener) accept(ctx context.Context, handshake time.Duration) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	l.limiting.Do(func() {
+		if limited, ok := l.l.(interface{ LimitHandshake(time.Duration) }); ok {
+			limited.LimitHandshake(handshake)
+		}
+	})
 	d, ok := l.l.(interface{ SetDeadline(time.Time) error })
 	if ok {
 		set := make(chan struct{})

@@ -53,7 +53,7 @@ func (s *server[C]) accept(ctx, admitting context.Context) error {
 		case <-s.listener.closed:
 			return ErrListenerClosed
 		}
-		nc, err := s.listener.accept(ctx)
+		nc, err := s.listener.accept(ctx, s.limits.Handshake)
 		switch {
 		case err == nil:
 			pause.Reset()

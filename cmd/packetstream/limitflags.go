@@ -25,7 +25,7 @@ func (f *limitFlags) add(cmd *cobra.Command) {
 // addConns adds those that are not about packets.
 func (f *limitFlags) addConns(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.conns, "max-conns", endpoint.DefaultMaxConns, "listening: connections served at a time; others wait")
-	cmd.Flags().DurationVar(&f.handshake, "handshake", endpoint.DefaultHandshake, "listening: time for the handshake of TLS")
+	cmd.Flags().DurationVar(&f.handshake, "handshake", endpoint.DefaultHandshake, "listening: time for the handshake of TLS, and for that of a WebSocket")
 }
 
 // check finds flags that make no sense.

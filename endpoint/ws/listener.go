@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -22,9 +23,10 @@ const (
 	maxHeader = 16 << 10
 )
 
-// Listen listens at the URL's host and port. Handshakes have endpoint.DefaultHandshake. Up to 64 connections that have made
-// theirs wait to be accepted; beyond that the answer is status 503. The listening port is not for other
-// requests: they are answered with an error.
+// Listen listens at the URL's host and port. Handshakes have endpoint.Limits.Handshake, that of TLS and that of the
+// WebSocket each, and begin with the first Accept, or Serve. Up to 64 connections that have made theirs wait to be
+// accepted; beyond that the answer is status 503. The listening port is not for other requests: they are answered with
+// an error.
 func (e WS) Listen(ctx context.Context) (*endpoint.Listener, error) {
 	u, err := e.parse()
 	if err != nil {
@@ -42,20 +44,19 @@ func (e WS) Listen(ctx context.Context) (*endpoint.Listener, error) {
 		s.path = "/"
 	}
 	s.http = http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: endpoint.DefaultHandshake,
-		MaxHeaderBytes:    maxHeader,
+		Handler:        s,
+		MaxHeaderBytes: maxHeader,
 		// What is refused concerns the peer alone, which is told.
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
-	serve := s.http.Serve
+	s.serve = s.http.Serve
 	port := "80"
 	if u.Scheme == "wss" {
 		port = "443"
 		if s.http.TLSConfig, err = e.Files.Server(e.Config); err != nil {
 			return nil, fmt.Errorf("endpoint: %s: %w", e, err)
 		}
-		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+		s.serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 		// A WebSocket begins with HTTP/1.1.
 		s.http.Protocols = new(http.Protocols)
 		s.http.Protocols.SetHTTP1(true)
@@ -64,31 +65,39 @@ func (e WS) Listen(ctx context.Context) (*endpoint.Listener, error) {
 		port = u.Port()
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
-	if err != nil {
+	if s.sockets, err = lc.Listen(ctx, "tcp", net.JoinHostPort(u.Hostname(), port)); err != nil {
 		return nil, fmt.Errorf("endpoint: %s: %w", e, err)
 	}
-	s.addr = l.Addr()
-	s.running.Go(func() {
-		defer close(s.down)
-		s.failed = serve(l)
-	})
 	return endpoint.NewListener(s, e), nil
 }
 
 // server makes WebSockets of requests, and is the listener that gives them out.
 type server struct {
 	http     http.Server
-	addr     net.Addr
+	sockets  net.Listener
+	serve    func(net.Listener) error // with or without TLS
 	path     string
 	origins  []string
 	accepted chan *conn
 	pending  chan struct{} // holds one value for each that waits
 	closing  sync.Once
 	closed   chan struct{}
-	running  sync.WaitGroup // the goroutine that serves, which Close ends
-	down     chan struct{}  // closed when it has ended
-	failed   error          // why, set before
+	begin    sync.Once     // begins to make handshakes, unless Close was first
+	down     chan struct{} // closed when that has ended
+	failed   error         // why, set before
+}
+
+// LimitHandshake begins to make handshakes, each of which may take so long.
+func (s *server) LimitHandshake(limit time.Duration) {
+	s.begin.Do(func() {
+		// A WebSocket, once there is one, has none of these limits.
+		s.http.ReadTimeout, s.http.WriteTimeout = limit, limit
+		// Close waits for it, and ends it.
+		go func() {
+			defer close(s.down)
+			s.failed = s.serve(s.sockets)
+		}()
+	})
 }
 
 // ServeHTTP answers one request.
@@ -150,7 +159,7 @@ func (s *server) AcceptContext(ctx context.Context) (net.Conn, error) {
 func (s *server) Accept() (net.Conn, error) { return s.AcceptContext(context.Background()) }
 
 // Addr returns the address.
-func (s *server) Addr() net.Addr { return s.addr }
+func (s *server) Addr() net.Addr { return s.sockets.Addr() }
 
 // Close ends listening. Connections that were accepted go on.
 func (s *server) Close() error {
@@ -162,7 +171,12 @@ func (s *server) Close() error {
 		if s.http.Shutdown(ctx) != nil {
 			_ = s.http.Close()
 		}
-		s.running.Wait()
+		s.begin.Do(func() { // no handshake was made, and none will be
+			_ = s.sockets.Close()
+			s.failed = net.ErrClosed
+			close(s.down)
+		})
+		<-s.down
 	})
 	return nil
 }

@@ -48,6 +48,12 @@ func serve(t *testing.T, e ws.WS, opts *pconn.Options) (at string, stop func() e
 	t.Helper()
 	l, err := e.Listen(t.Context())
 	require.NoError(t, err)
+	return serveAt(t, e, l, opts)
+}
+
+// serveAt is serve with a Listener of the endpoint.
+func serveAt(t *testing.T, e ws.WS, l *endpoint.Listener, opts *pconn.Options) (at string, stop func() error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- l.Serve(ctx, opts) }()
@@ -195,6 +201,59 @@ func TestDialOther(t *testing.T) {
 	defer cancel()
 	_, err = ws.WS{URL: "ws://" + silent.Addr().String()}.Dial(ctx, nil)
 	require.Equal(t, context.DeadlineExceeded, err)
+}
+
+// A peer that does not go on with its handshake is let go of in the time that the limits allow, and a WebSocket that was made
+// may be silent for longer.
+func TestHandshakeLimit(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	for _, tc := range []struct {
+		name, said string
+		secure     bool
+	}{
+		{"silence", "", false},
+		{"half a request", "GET / HTTP/1.1\r\nHost: x\r\n", false},
+		{"another request", "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", false},
+		{"silence before TLS", "", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := ws.WS{URL: "ws://127.0.0.1:0/"}
+			if tc.secure {
+				e = ws.WS{URL: "wss://127.0.0.1:0/", Files: certificate(t)}
+			}
+			l, err := e.Listen(t.Context())
+			require.NoError(t, err)
+			l.Limits.Handshake = limit
+			at, _ := serveAt(t, e, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
+			conn := dial(t, ws.WS{URL: at, Files: e.Files}, nil)
+
+			begin := time.Now()
+			peer, err := net.Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			defer peer.Close()
+			_, err = io.WriteString(peer, tc.said)
+			require.NoError(t, err)
+			require.NoError(t, peer.SetReadDeadline(begin.Add(timeLimit)))
+			_, err = io.Copy(io.Discard, peer)
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.GreaterOrEqual(t, time.Since(begin), limit)
+			require.Less(t, time.Since(begin), endpoint.DefaultHandshake/2)
+
+			_, err = conn.Do(t.Context(), pconn.Request{})
+			require.NoError(t, err)
+		})
+	}
+}
+
+// Listening can be ended before anybody was waited for.
+func TestCloseBeforeAccept(t *testing.T) {
+	l, err := ws.WS{URL: "ws://127.0.0.1:0/"}.Listen(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	_, err = net.Dial("tcp", l.Addr().String())
+	require.ErrorContains(t, err, "connection refused")
+	_, err = l.Accept(t.Context(), nil)
+	require.ErrorIs(t, err, endpoint.ErrListenerClosed)
 }
 
 // Browsers' pages of other hosts are refused, but for those that are named.

@@ -175,3 +175,38 @@ func TestHelloThatNobodyReads(t *testing.T) {
 	within(t, func() { require.NoError(t, conn.Wait()) })
 	require.ErrorIs(t, conn.Err(), pconn.ErrPeerClosed)
 }
+
+// What needs the extensions does not wait for the answer to a HELLO that could not be written, though the connection
+// goes on.
+func TestExtensionsWithoutAWayToThePeer(t *testing.T) {
+	for name, use := range map[string]func(*pconn.Conn) error{
+		"stream": func(c *pconn.Conn) error {
+			_, err := c.OpenStream(context.Background(), "", nil)
+			return err
+		},
+		"ping": func(c *pconn.Conn) error {
+			_, err := c.Ping(context.Background())
+			return err
+		},
+		"metadata": func(c *pconn.Conn) error {
+			return c.Notify(context.Background(), pconn.Request{Metadata: metadata("k", "v")})
+		},
+		"going away": func(c *pconn.Conn) error { return c.GoAway(context.Background(), 0, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := raw(t, serve(echo))
+			require.NoError(t, p.in.Close())
+			for range 2 {
+				within(t, func() { require.ErrorIs(t, use(p.conn), pconn.ErrPeerGone) })
+			}
+			// A HELLO of the peer's changes nothing, since it cannot be answered.
+			p.write(frameOf(frame.KindHello, 1, 0, plainHello()))
+			p.write(frameOf(frame.KindPing, 2, 0, nil))
+			eventually(t, "both have come", func() bool { return p.conn.Counters().PacketsIn.Load() == 2 })
+			require.Zero(t, p.conn.Counters().FramesIn.Load())
+			within(t, func() { require.ErrorIs(t, use(p.conn), pconn.ErrPeerGone) })
+			p.write(eof)
+			within(t, func() { require.NoError(t, p.conn.Wait()) })
+		})
+	}
+}

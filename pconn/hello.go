@@ -73,8 +73,10 @@ func (c *Conn) hello(h *packet.Header) error {
 	r := responseHeader(h.Channel, h.Tag, true, 0, len(payload))
 	c.mu.Lock()
 	q, err := c.control(&r, payload)
-	c.st.sender.helloFirst = true
-	c.extend(peer)
+	if c.st.sender.err == nil { // else no answer leaves, and the peer may send no frames
+		c.st.sender.helloFirst = true
+		c.extend(peer)
+	}
 	c.mu.Unlock()
 	c.flush(&q)
 	return err

@@ -276,6 +276,9 @@ func (c *Conn) writeFailed(err error) {
 	s.err = err
 	s.helloLost = c.ext.offered && s.queued == 1
 	lost := s.helloLost
+	if lost {
+		c.settle(err) // the connection goes on, and no answer can come
+	}
 	lostHandles := s.takeHandles()
 	s.pending, s.control, s.current = new(batch), new(batch), nil
 	s.due, s.turns = dueList{}, turns{}

@@ -71,7 +71,7 @@ type extension struct {
 	err       error         // why not, once settled
 	offered   bool          // our HELLO is queued
 	tag       uint64        // of our HELLO, until it is answered
-	pings     map[uint64]*ping
+	pings     pings
 	keepalive keepalive
 	partials  partials
 }

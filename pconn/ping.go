@@ -2,18 +2,40 @@ package pconn
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/packet/frame"
 )
 
-// ping is one PING that is waited for.
+// pings are the PINGs that are not answered. There are never more than callers wait for and one of keepalive's, however
+// many were given up. Guarded by Conn.mu.
+type pings struct {
+	waited map[uint64][]*ping // who waits for the answer, by tag
+	queued uint64             // the tag of one that has not begun to leave and serves whoever comes, or 0
+	alive  uint64             // the tag of keepalive's last
+}
+
+// ping is one caller that waits for an answer.
 type ping struct {
 	sent instant
 	trip time.Duration // set before done is closed, as err is
 	err  error
 	done chan struct{}
+}
+
+// leave forgets a caller that has given up.
+func (t *pings) leave(tag uint64, p *ping) {
+	all := t.waited[tag]
+	i := slices.Index(all, p)
+	switch {
+	case i < 0: // the answer has come just now
+	case len(all) == 1:
+		delete(t.waited, tag)
+	default:
+		t.waited[tag] = slices.Delete(all, i, i+1)
+	}
 }
 
 // Ping asks the peer for a sign of life and returns how long it took: to the peer's receiving goroutine and
@@ -41,31 +63,38 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 		return p.trip, p.err
 	case <-ctx.Done():
 		c.mu.Lock()
-		delete(c.ext.pings, tag)
+		c.ext.pings.leave(tag, p)
 		c.mu.Unlock()
 		return 0, ctx.Err()
 	}
 }
 
-// sendPing sends a PING for p, or for nobody if p is nil.
+// sendPing sends a PING for p, or for keepalive if p is nil. While one waits to be sent, it is for all who come.
 func (c *Conn) sendPing(p *ping) (tag uint64, err error) {
 	c.mu.Lock()
 	if err := c.st.mayCall(true); err != nil {
 		c.mu.Unlock()
 		return 0, err
 	}
-	if c.ext.pings == nil {
-		c.ext.pings = make(map[uint64]*ping)
+	t := &c.ext.pings
+	var q queued
+	if t.queued == 0 {
+		t.queued = c.st.calls.skip()
+		h := frame.Header(frame.KindPing, t.queued, 0, 0)
+		q = c.appendTo(c.st.sender.control, &h, nil)
+		c.counters.PingsOut.Add(1)
 	}
-	if p != nil {
+	tag = t.queued
+	if p == nil {
+		t.alive = tag
+	} else {
 		p.sent = c.now()
+		if t.waited == nil {
+			t.waited = make(map[uint64][]*ping)
+		}
+		t.waited[tag] = append(t.waited[tag], p)
 	}
-	tag = c.st.calls.skip()
-	c.ext.pings[tag] = p
-	h := frame.Header(frame.KindPing, tag, 0, 0)
-	q := c.appendTo(c.st.sender.control, &h, nil)
 	c.mu.Unlock()
-	c.counters.PingsOut.Add(1)
 	c.flush(&q)
 	return tag, nil
 }
@@ -87,13 +116,17 @@ func (c *Conn) pinged(h *packet.Header) error {
 // pingAnswered takes the answer to a PING, or counts it if nobody waits for it.
 func (c *Conn) pingAnswered(h *packet.Header) error {
 	c.mu.Lock()
-	p, ours := c.ext.pings[h.Tag]
-	if !ours {
+	t := &c.ext.pings
+	waited := t.waited[h.Tag]
+	delete(t.waited, h.Tag)
+	switch {
+	case h.Tag == t.alive && t.alive != 0:
+		t.alive = 0
+	case len(waited) == 0:
 		c.countUnclaimed(h)
 	}
-	delete(c.ext.pings, h.Tag)
 	c.mu.Unlock()
-	if p != nil {
+	for _, p := range waited {
 		p.trip = c.now().since(p.sent)
 		close(p.done)
 	}
@@ -102,11 +135,11 @@ func (c *Conn) pingAnswered(h *packet.Header) error {
 
 // failPings gives the connection's end to everybody who waits for an answer to a PING. Conn.mu is held.
 func (c *Conn) failPings(err error) {
-	for _, p := range c.ext.pings {
-		if p != nil {
+	for _, waited := range c.ext.pings.waited {
+		for _, p := range waited {
 			p.err = err
 			close(p.done)
 		}
 	}
-	c.ext.pings = nil
+	c.ext.pings = pings{}
 }

@@ -47,6 +47,36 @@ func TestPingThatIsNotAnswered(t *testing.T) {
 	require.ErrorIs(t, receiveFrom(t, errs), pconn.ErrPeerClosed)
 }
 
+// Whoever pings while a PING waits to be sent shares it: no number of callers who give up piles them up.
+func TestPingsToAPeerThatDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := rawSized(t, serve(echo), 1<<20, 256)
+		p.sayHello(plainHello())
+		require.NoError(t, p.conn.Notify(t.Context(), pconn.Request{Type: 1, Payload: pattern(10_000)})) // does not fit
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		for range 10_000 {
+			_, err := p.conn.Ping(gone)
+			require.Equal(t, context.Canceled, err)
+		}
+		errs := make(chan error)
+		for range 3 {
+			go func() {
+				_, err := p.conn.Ping(t.Context())
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		p.expectRequest(1, string(pattern(10_000)))
+		p.write(answer(p.expectFrame(frame.KindPing).Tag, true, nil))
+		for range 3 {
+			require.NoError(t, <-errs)
+		}
+		require.EqualValues(t, 1, p.conn.Counters().PingsOut.Load())
+		p.nothingMore(5)
+	})
+}
+
 // A peer that pings and does not read the answers loses the connection.
 func TestPingFlood(t *testing.T) {
 	p := rawSized(t, nil, 8<<20, 64)
@@ -104,6 +134,25 @@ func TestKeepaliveCountsBytes(t *testing.T) {
 		}
 		p.expectFrame(frame.KindHeaders)
 		require.Len(t, p.read().Payload, 100_000)
+	})
+}
+
+// Of a peer that says much and never answers, only the last PING is remembered.
+func TestKeepaliveOfAPeerThatDoesNotAnswer(t *testing.T) {
+	const times = 100
+	synctest.Test(t, func(t *testing.T) {
+		p := raw(t, &pconn.Options{Keepalive: time.Second, Handler: pconn.HandlerFunc(echo)})
+		p.write(answer(p.expectFrame(frame.KindHello).Tag, true, plainHello()))
+		var tags []uint64
+		for i := range uint64(times) {
+			tags = append(tags, p.expectFrame(frame.KindPing).Tag)
+			p.nothingMore(5 + i)
+		}
+		for _, tag := range tags {
+			p.write(answer(tag, true, nil))
+		}
+		p.nothingMore(5 + times)
+		require.EqualValues(t, times-1, p.conn.Counters().LateResponses.Load())
 	})
 }
 

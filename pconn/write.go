@@ -212,6 +212,7 @@ func (c *Conn) nextBatch() bool {
 		s.given = c.st.calls.last
 	} else {
 		s.helloFirst = false
+		c.ext.pings.queued = 0
 	}
 	s.current, *next, s.spare = *next, s.spare, nil
 	if *next == nil {

@@ -147,9 +147,13 @@ func TestStreamHandlers(t *testing.T) {
 	require.ErrorIs(t, err, net.ErrClosed)
 }
 
-// TestOpenAndResetFlood checks that streams which are given up at once do not multiply handlers.
+// TestOpenAndResetFlood checks that streams which are given up at once multiply neither handlers nor memory.
 func TestOpenAndResetFlood(t *testing.T) {
-	const limit, flood = 4, 20_000
+	const limit = 4
+	flood := 100_000
+	if raceDetector {
+		flood = 20_000
+	}
 	var running, most atomic.Int64
 	g := newGate(t)
 	a, b := pipes(t, nil, &pconn.Options{
@@ -163,13 +167,31 @@ func TestOpenAndResetFlood(t *testing.T) {
 			return nil
 		}),
 	})
-	for range flood {
-		s, err := a.OpenStream(soon(t), "", nil)
-		require.NoError(t, err)
-		s.Reset(1)
+	_, err := a.Ping(soon(t))
+	require.NoError(t, err)
+	before := heapInUse()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range flood / 4 {
+				s, err := a.OpenStream(context.Background(), "", nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				s.Reset(1)
+			}
+		})
 	}
-	eventually(t, "all streams are over", func() bool { return len(b.InFlight()) == 0 && b.Counters().StreamsIn.Load() == flood })
-	require.LessOrEqual(t, most.Load(), int64(limit))
+	within(t, wg.Wait)
+	eventually(t, "all streams are over", func() bool {
+		return len(b.InFlight()) == 0 && b.Counters().StreamsIn.Load() == uint64(flood)
+	})
+	growth := heapInUse() - before
+	t.Logf("memory in use has grown by %d bytes", growth)
+	require.Less(t, growth, int64(16<<20))
+	require.EqualValues(t, limit, most.Load())
+	require.EqualValues(t, limit, running.Load())
 	g.release()
 }
 

@@ -141,7 +141,9 @@ func TestTicks(t *testing.T) {
 				var ticks tickBook
 				p := raw(t, &pconn.Options{Grace: c.grace, Tick: ticks.tick})
 				res := do(t.Context(), p.conn, pconn.Request{})
-				p.write(response(p.expectRequest(0, ""), ""))
+				tag := p.expectRequest(0, "")
+				synctest.Wait() // a flush is ticked when the write has returned
+				p.write(response(tag, ""))
 				require.NoError(t, receiveFrom(t, res).err)
 				p.write(response(500, "late"))
 				p.write(eof)

@@ -9,12 +9,14 @@ import (
 	"github.com/packetstream/packetstream/packet/frame"
 )
 
-// pings are the PINGs that are not answered. There are never more than callers wait for and one of keepalive's, however
-// many were given up. Guarded by Conn.mu.
+// pings are the PINGs that are not answered. There are never more than callers wait for, one of keepalive's and one that
+// measures the round trip, however many were given up. Guarded by Conn.mu.
 type pings struct {
 	waited map[uint64][]*ping // who waits for the answer, by tag
 	queued uint64             // the tag of one that has not begun to leave and serves whoever comes, or 0
 	alive  uint64             // the tag of keepalive's last
+	trip   uint64             // the tag of the one that measures the round trip
+	sent   instant            // when that was
 }
 
 // ping is one caller that waits for an answer.
@@ -99,6 +101,20 @@ func (c *Conn) sendPing(p *ping) (tag uint64, err error) {
 	return tag, nil
 }
 
+// measureTrip adds a PING that measures the round trip to what the caller is about to have written. Conn.mu is held.
+func (c *Conn) measureTrip(now instant) {
+	s, t := &c.st.sender, &c.ext.pings
+	if s.eof || s.err != nil {
+		return
+	}
+	if t.queued == 0 {
+		t.queued = c.st.calls.skip()
+		c.addFrame(s.control, frame.KindPing, t.queued, 0, nil)
+		c.counters.PingsOut.Add(1)
+	}
+	t.trip, t.sent = t.queued, now
+}
+
 // pinged answers a PING.
 func (c *Conn) pinged(h *packet.Header) error {
 	c.counters.PingsIn.Add(1)
@@ -122,8 +138,14 @@ func (c *Conn) pingAnswered(h *packet.Header) error {
 	switch {
 	case h.Tag == t.alive && t.alive != 0:
 		t.alive = 0
+	case h.Tag == t.trip && t.trip != 0: // counted below
 	case len(waited) == 0:
 		c.countUnclaimed(h)
+	}
+	if h.Tag == t.trip && t.trip != 0 {
+		now := c.now()
+		c.st.streams.trip.measured(now.since(t.sent), now)
+		t.trip = 0
 	}
 	c.mu.Unlock()
 	for _, p := range waited {

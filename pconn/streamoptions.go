@@ -14,13 +14,16 @@ type StreamLimits struct {
 	MaxBacklog int
 
 	// Window is how many bytes a stream's sender may be ahead of its reader at first, by default
-	// DefaultStreamWindow. It grows up to MaxWindow, by default DefaultMaxStreamWindow, while the sender
-	// has to wait although the reader takes what comes, as far as Memory allows.
+	// DefaultStreamWindow. It doubles, up to MaxWindow, by default DefaultMaxStreamWindow, whenever a whole
+	// window was read within two round trips while no more than a quarter of it waited, as far as Memory
+	// allows: so a fast reader at the end of a long link gets what the link carries, and a slow one, or
+	// one nearby, does not take memory for nothing. The connection measures the round trip by a ping when a
+	// stream first needs it, and every 10 s at most while windows may grow.
 	Window, MaxWindow int64
 
 	// Memory is how many bytes the windows of all streams may have together beyond those that the peer's
-	// streams begin with, by default DefaultStreamMemory. Windows that have grown shrink when most of it
-	// is in use.
+	// streams begin with, by default DefaultStreamMemory. A window that grows takes half of what is left at
+	// most. The last quarter is for streams that this end opens; when they need it, windows that have grown shrink.
 	Memory int64
 }
 

@@ -9,6 +9,7 @@ type streams struct {
 	ours, theirs         map[uint64]*Stream // those that are not over, by number
 	lastOurs, lastTheirs uint64             // the last numbers used
 	budget               budget
+	trip                 roundTrip
 	openers              line // wait for room to open a stream
 
 	handler   StreamHandler
@@ -78,10 +79,19 @@ func (c *Conn) streamTaken(s *Stream, n int) {
 	if s.state.in != inOpen {
 		return // no more comes, and a stream that is over has nothing of the budget
 	}
-	grant := s.in.window.take(int64(n), &c.st.streams.budget, c.opts.Streams.MaxWindow)
-	if grant > 0 {
-		s.due.credit += grant
+	w := &s.in.window
+	if !w.take(int64(n)) {
+		return
+	}
+	now, t, trip := c.now(), &c.st.streams, &c.st.streams.trip
+	amount, grew := w.allow(now, trip.time(), &t.budget, c.opts.Streams.MaxWindow)
+	if amount > 0 {
+		s.due.credit += amount
 		s.queueDue()
+	}
+	trip.doubtful = trip.doubtful || grew
+	if w.size < c.opts.Streams.MaxWindow && trip.ask(now) {
+		c.measureTrip(now)
 	}
 }
 

@@ -1,7 +1,9 @@
 package pconn
 
+import "time"
+
 // Data of a stream is credited: an end sends as many bytes as the other has allowed, which allows more as
-// its reader takes them. The three types of this file are the arithmetic of that, and nothing else.
+// its reader takes them. The types of this file are the arithmetic of that, and nothing else.
 
 // recvWindow is what this end allows the peer to send on one stream. At any time
 //
@@ -9,12 +11,18 @@ package pconn
 //
 // and what is taken is allowed again in lumps of at least a quarter of size, so that the peer never
 // sends in crumbs for want of more.
+//
+// A sender that waits for its window gets a whole one through in each round trip, whatever the link could carry. So
+// the window doubles where a whole one was taken within two round trips while hardly anything waited for the reader. It
+// does not where the reader is what is slow, nor once the window is more than the link carries in two round trips.
 type recvWindow struct {
-	size    int64 // what the peer may have sent and the reader not taken
-	left    int64 // what the peer may still send
-	taken   int64 // what the reader took and the peer does not know of
-	shared  int64 // how much of size is from the budget
-	limited bool  // since the window grew the last time the peer had to stop although the reader kept up
+	size   int64 // what the peer may have sent and the reader not taken
+	left   int64 // what the peer may still send
+	taken  int64 // what the reader took and the peer does not know of
+	shared int64 // how much of size is from the budget
+
+	since instant // when the allowing began that made up paced
+	paced int64   // what was allowed since then
 }
 
 // received counts n bytes that arrived, and reports false if the peer may not have sent them.
@@ -23,32 +31,38 @@ func (w *recvWindow) received(n int64) bool {
 		return false
 	}
 	w.left -= n
-	if w.left == 0 && w.size-w.taken <= w.size/2 {
-		w.limited = true
-	}
 	return true
 }
 
-// take counts n bytes that the reader took, and returns what the peer is to be allowed now: 0 for nothing
-// yet. The window grows, if the budget has room, where the peer had to stop although no more than half of it
-// waited for the reader, and shrinks where the budget is needed for others, never below leastWindow.
-func (w *recvWindow) take(n int64, b *budget, most int64) int64 {
+// take counts n bytes that the reader took, and reports whether it is time to allow the peer more.
+func (w *recvWindow) take(n int64) bool {
 	w.taken += n
-	if w.taken < w.size/4 {
-		return 0
+	return w.taken >= max(1, w.size/4)
+}
+
+// allow returns what the peer is to be allowed now, which is what was taken, and more or less than that where the
+// window grows, up to most, or shrinks because the budget is needed for others. trip is the round trip, 0 if it is
+// not known.
+func (w *recvWindow) allow(now instant, trip time.Duration, b *budget, most int64) (amount int64, grew bool) {
+	w.paced += w.taken
+	if now.since(w.since) >= 2*trip {
+		w.since, w.paced = now, 0
 	}
-	if w.limited && w.size < most {
-		w.resize(b.take(min(w.size, most-w.size)))
-		w.limited = false
-	} else if w.size > leastWindow && w.shared > 0 && b.short() {
+	waiting := w.size - w.left - w.taken
+	switch {
+	case w.paced >= w.size && waiting <= w.size/4 && w.size < most:
+		more := b.grow(min(w.size, most-w.size))
+		w.resize(more)
+		w.since, w.paced, grew = now, 0, more > 0
+	case w.size > leastWindow && w.shared > 0 && b.short():
 		less := min(w.shared, w.taken, w.size-leastWindow)
 		b.used -= less
 		w.resize(-less)
 	}
-	grant := w.taken
-	w.left += grant
+	amount = w.taken
+	w.left += amount
 	w.taken = 0
-	return grant
+	return amount, grew
 }
 
 // resize changes the window by what was taken from the budget or given back.
@@ -59,7 +73,7 @@ func (w *recvWindow) resize(n int64) {
 }
 
 // budget is the memory that a connection's windows may promise beyond what the streams that the peer may
-// open begin with.
+// open begin with. Its last quarter is for the streams that this end opens: windows do not grow into it.
 type budget struct{ max, used int64 }
 
 // take returns how much of want there is, having taken it.
@@ -69,8 +83,50 @@ func (b *budget) take(want int64) int64 {
 	return n
 }
 
+// grow is take for a window that grows: it gets half of what is left at most, so that there is some for the next.
+func (b *budget) grow(want int64) int64 { return b.take(min(want, (b.max/4*3-b.used)/2)) }
+
 // short says that most of the budget is used: windows that have grown should shrink.
 func (b *budget) short() bool { return b.used > b.max/4*3 }
+
+// roundTrip is how long it takes to the peer and back: the least that was measured of late, since it takes longer
+// behind data that is on its way.
+type roundTrip struct {
+	known         bool
+	since         instant       // when the period began
+	least, before time.Duration // in the period, and in the one before it
+	asked         bool          // a PING is under way
+	doubtful      bool          // it is to be measured again
+}
+
+// tripPeriod is how long a round trip counts, and as long again as that of the period before.
+const tripPeriod = 10 * time.Second
+
+// measured counts a round trip that has just ended.
+func (r *roundTrip) measured(trip time.Duration, now instant) {
+	r.asked = false
+	trip = max(trip, 1)
+	switch {
+	case !r.known:
+		r.known, r.since, r.least, r.before = true, now, trip, trip
+	case now.since(r.since) >= tripPeriod:
+		r.since, r.least, r.before = now, trip, r.least
+	default:
+		r.least = min(r.least, trip)
+	}
+}
+
+// time returns the round trip, or 0 if it is not known.
+func (r *roundTrip) time() time.Duration { return min(r.least, r.before) }
+
+// ask reports whether a PING is to be sent to measure the round trip, and counts it as sent.
+func (r *roundTrip) ask(now instant) bool {
+	if r.asked || r.known && !r.doubtful && now.since(r.since) < tripPeriod {
+		return false
+	}
+	r.asked, r.doubtful = true, false
+	return true
+}
 
 // sendWindow is what the peer allows this end to send on one stream.
 type sendWindow struct{ credit int64 }

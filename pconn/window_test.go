@@ -2,14 +2,16 @@ package pconn
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
-// TestWindowsAddUp checks what recvWindow promises of its fields, whatever comes and is taken.
+// TestWindowsAddUp checks what recvWindow promises of its fields, whatever comes and is taken, and when.
 func TestWindowsAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		const most, trip = 1 << 20, time.Millisecond
 		b := budget{max: 1 << 20}
 		others := b.take(rapid.Int64Range(0, b.max).Draw(t, "others"))
 		size := rapid.Int64Range(1, 256<<10).Draw(t, "window")
@@ -20,7 +22,8 @@ func TestWindowsAddUp(t *testing.T) {
 			w.left = w.size
 		}
 		least := min(w.size, leastWindow)
-		waiting := int64(0)
+		waiting, allowed := int64(0), int64(0)
+		now, grown := instant(0), instant(0)
 		for range 100 {
 			require.False(t, w.received(w.left+1))
 			n := rapid.Int64Range(0, w.left).Draw(t, "come")
@@ -28,21 +31,97 @@ func TestWindowsAddUp(t *testing.T) {
 			waiting += n
 			n = rapid.Int64Range(0, waiting).Draw(t, "read")
 			waiting -= n
-			left := w.left
-			grant := w.take(n, &b, 1<<20)
-			require.Equal(t, left+grant, w.left)
+			now += instant(rapid.Int64Range(0, int64(3*trip)).Draw(t, "later"))
+			left, before, used := w.left, w.size, b.used
+			if w.take(n) {
+				amount, grew := w.allow(now, trip, &b, most)
+				require.Positive(t, amount)
+				require.Equal(t, left+amount, w.left)
+				allowed += amount
+				require.Equal(t, grew, w.size > before)
+				if grew {
+					require.GreaterOrEqual(t, allowed-(w.size-before), before, "a whole window was taken since it grew the last time")
+					require.LessOrEqual(t, waiting, before/4, "the reader keeps up")
+					require.LessOrEqual(t, b.used, b.max/4*3, "it does not grow into the reserve")
+					allowed, grown = 0, now
+				}
+			}
 			require.Equal(t, w.size, waiting+w.left+w.taken)
-			require.GreaterOrEqual(t, grant, int64(0))
 			require.GreaterOrEqual(t, w.size, least)
-			require.LessOrEqual(t, w.size, int64(1<<20))
+			require.LessOrEqual(t, w.size, int64(most))
 			require.Equal(t, others+w.shared, b.used)
 			require.GreaterOrEqual(t, w.shared, int64(0))
-			require.LessOrEqual(t, b.used, b.max)
+			require.LessOrEqual(t, b.used, max(used, b.max))
+			require.LessOrEqual(t, grown, now)
 			if waiting == 0 {
 				require.Greater(t, w.left, w.size/2, "a peer that has to stop although nothing waits")
 			}
 		}
 	})
+}
+
+// TestWindowDoesNotGrowWithoutNeed checks what a window that is taken at a rate becomes.
+func TestWindowDoesNotGrowWithoutNeed(t *testing.T) {
+	const size, trip = 64 << 10, 10 * time.Millisecond
+	for name, c := range map[string]struct {
+		trip  time.Duration
+		rate  int64 // bytes in a millisecond
+		grows bool
+	}{
+		"a whole one in each round trip":   {trip, size / 10, true},
+		"a whole one in five round trips":  {trip, size / 50, false},
+		"the round trip is not known":      {0, size, false},
+		"so slow that each look begins it": {trip, size / 500, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := budget{max: 1 << 30}
+			w := recvWindow{size: size, left: size}
+			for ms := range instant(1000) {
+				n := min(c.rate, w.left)
+				require.True(t, w.received(n))
+				if w.take(n) {
+					w.allow(ms*instant(time.Millisecond), c.trip, &b, 1<<30)
+				}
+			}
+			require.Equal(t, c.grows, w.size > size, "%d", w.size)
+			require.LessOrEqual(t, w.size, max(size, 4*10*c.rate), "no more than the link carries in a few round trips")
+		})
+	}
+}
+
+// TestNoWindowGetsAll checks that a window which grows leaves something for the next.
+func TestNoWindowGetsAll(t *testing.T) {
+	b := budget{max: 64 << 20}
+	for range 20 {
+		require.Positive(t, b.grow(1<<30))
+	}
+	require.LessOrEqual(t, b.used, b.max/4*3)
+	require.False(t, b.short())
+	require.EqualValues(t, DefaultStreamWindow, b.take(DefaultStreamWindow), "a stream that is opened")
+}
+
+// TestRoundTrip checks which of the round trips that were measured count.
+func TestRoundTrip(t *testing.T) {
+	var r roundTrip
+	require.Zero(t, r.time())
+	require.True(t, r.ask(0))
+	require.False(t, r.ask(0), "one is under way")
+	at := func(s, ms int) {
+		r.asked = false
+		r.measured(time.Duration(ms)*time.Millisecond, instant(s)*instant(time.Second))
+	}
+	at(1, 50)
+	at(2, 40)
+	at(3, 60)
+	require.Equal(t, 40*time.Millisecond, r.time())
+	require.False(t, r.ask(instant(10*time.Second)), "it was just measured")
+	r.doubtful = true
+	require.True(t, r.ask(instant(10*time.Second)))
+	at(12, 80)
+	require.Equal(t, 40*time.Millisecond, r.time())
+	require.True(t, r.ask(instant(23*time.Second)))
+	at(23, 90)
+	require.Equal(t, 80*time.Millisecond, r.time(), "the way has become longer")
 }
 
 func TestSendWindow(t *testing.T) {

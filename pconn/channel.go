@@ -62,7 +62,7 @@ func (c *Conn) handlerFor(channel uint64) (h Handler, known bool) {
 		return c.opts.Handler, true
 	}
 	h, known = (*c.channels.Load())[channel]
-	if !known && c.opts.OtherChannels != nil {
+	if !known && channel != reservedChannel && c.opts.OtherChannels != nil {
 		return c.opts.OtherChannels, true
 	}
 	return h, known

@@ -88,3 +88,14 @@ func TestUnknownChannelInBothTexts(t *testing.T) {
 	p.write(encode(packet.Packet{Tag: p.expectRequest(0, ""), Payload: []byte("unknown channel 0")}))
 	require.NotErrorIs(t, receiveFrom(t, res).err, pconn.ErrUnknownChannel)
 }
+
+// The reserved channel is none of those that OtherChannels answers: an end without extensions would be taken for one that
+// has them.
+func TestOtherChannelsHaveNotTheReserved(t *testing.T) {
+	echo := pconn.HandlerFunc(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) { return pconn.Bytes(req.Payload), nil })
+	a, _ := pair(t, nil, &pconn.Options{Extensions: pconn.ExtensionsOff, Handler: echo, OtherChannels: echo})
+	_, err := a.Do(soon(t), pconn.Request{Channel: 126})
+	require.NoError(t, err)
+	_, err = a.Ping(soon(t))
+	require.ErrorIs(t, err, pconn.ErrNoExtensions)
+}

@@ -74,7 +74,8 @@
 // [Handshake]: with a secret of this one start, which it finds in its environment, and its version and features.
 //
 // Package pool below this one restarts a child that ends, or keeps several behind one caller. [Caller] is what those
-// have in common with a Child and a connection.
+// have in common with a Child and a connection. Package share has many connections share the children of a pool: it says what
+// of requests, streams and questions is mapped to what.
 //
 // # Standard input and output
 //

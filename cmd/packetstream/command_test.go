@@ -94,6 +94,7 @@ func TestUsage(t *testing.T) {
 		"no command to serve":     {"serve --exec= fd:0,1", "--exec is a command"},
 		"children of nothing":     {"serve --children 2 fd:0,1", "--exec is a command"},
 		"command and handler":     {"serve --exec x --handler echo fd:0,1", "exclude each other"},
+		"nobody to ask":           {"serve --exec x --ask-back fd:0,1", "--ask-back is for --children"},
 		"too many children":       {"serve --exec x --children 1025 fd:0,1", "--children is within 0 and 1024"},
 		"command that is none":    {"serve --exec | fd:0,1", "--exec: "},
 		"ticks of nobody":         {"serve --exec x --tick fd:0,1", "are about packets"},

@@ -29,34 +29,25 @@ import (
 )
 
 // forwarder is a running packetstream forward.
-type forwarder struct {
-	cmd    *exec.Cmd
-	stderr *lines
+type forwarder struct{ *server }
+
+// forwards runs packetstream forward until the test ends.
+func forwards(t testing.TB, args ...string) forwarder {
+	t.Helper()
+	return forwarder{running(t, append([]string{"forward"}, args...)...)}
 }
 
 // forwardOver runs packetstream forward with flags over a packetstream serve with others, until the test ends.
-func forwardOver(t testing.TB, flags, serve []string) *forwarder {
+func forwardOver(t testing.TB, flags, serve []string) forwarder {
 	t.Helper()
-	args := append(append([]string{"forward"}, flags...), "--", self(t), "serve")
-	cmd := command(t, append(args, serve...)...)
-	f := &forwarder{cmd: cmd, stderr: newLines()}
-	cmd.Stderr = f.stderr
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
-	return f
+	args := append(append([]string{}, flags...), "--", self(t), "serve")
+	return forwards(t, append(args, serve...)...)
 }
 
-// listening returns where it listens, as its next line says.
-func (f *forwarder) listening(t testing.TB, flag string) (addr string) {
+// listening returns where it listens for a flag, as its next line says.
+func (f forwarder) listening(t testing.TB, flag string) (addr string) {
 	t.Helper()
-	line := f.stderr.next(t)
-	addr, found := strings.CutPrefix(line, "LISTENING "+flag+" ")
-	require.True(t, found, line)
+	addr = f.listensAt(t, flag+" ")
 	return strings.TrimPrefix(strings.TrimPrefix(addr, "tcp:"), "unix:")
 }
 
@@ -116,8 +107,8 @@ func downloadForwarded(t *testing.T, size int64) {
 	client := webClient(t, &http.Transport{DialContext: dialer.(socks.ContextDialer).DialContext})
 	assert.Equal(t, sum, download(t, client, web.URL))
 	client.CloseIdleConnections()
-	require.NoError(t, f.cmd.Process.Signal(syscall.SIGTERM))
-	assert.Equal(t, exitOK, exitStatus(t, f.cmd.Wait()))
+	f.signal(t, syscall.SIGTERM)
+	assert.Equal(t, exitOK, f.end(t))
 }
 
 func TestForwardDownload(t *testing.T) { downloadForwarded(t, 16<<20) }
@@ -190,10 +181,7 @@ func TestForwardChildIsKilled(t *testing.T) {
 	defer l.Close()
 	pid := filepath.Join(t.TempDir(), "pid")
 	script := fmt.Sprintf("echo $$ > %s; exec %s serve --forward '*:*'", pid, self(t))
-	cmd := command(t, "forward", "-L", "0:"+l.Addr().String(), "--", "sh", "-c", script)
-	f := &forwarder{cmd: cmd, stderr: newLines()}
-	cmd.Stderr = f.stderr
-	require.NoError(t, cmd.Start())
+	f := forwards(t, "-L", "0:"+l.Addr().String(), "--", "sh", "-c", script)
 	at := f.listening(t, "-L")
 	c, err := net.Dial("tcp", at)
 	require.NoError(t, err)
@@ -215,7 +203,7 @@ func TestForwardChildIsKilled(t *testing.T) {
 	_, err = c.Read(make([]byte, 1))
 	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.Error(t, err)
-	assert.Equal(t, exitLost, exitStatus(t, cmd.Wait()))
+	assert.Equal(t, exitLost, f.end(t))
 	assert.Contains(t, f.stderr.all(), "killed")
 }
 

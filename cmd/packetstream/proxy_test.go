@@ -3,9 +3,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -22,26 +20,6 @@ import (
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/pconn"
 )
-
-// listening runs a command line that listens at an endpoint, until the test ends.
-func listening(t testing.TB, scheme string, args ...string) *server {
-	t.Helper()
-	cmd := command(t, args...)
-	s := &server{cmd: cmd, stderr: newLines()}
-	cmd.Stderr = s.stderr
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
-	first := s.stderr.next(t)
-	addr, found := strings.CutPrefix(first, "LISTENING ")
-	require.True(t, found, first)
-	s.at = scheme + ":" + addr
-	return s
-}
 
 // Every kind of request goes through a proxy, both ways, from many clients.
 func TestProxyCommand(t *testing.T) {
@@ -159,73 +137,4 @@ func TestProxyWithOddDescriptors(t *testing.T) {
 			assert.NoError(t, cmd.Wait(), stderr.all())
 		})
 	}
-}
-
-// All connections share the processes: tags and channels keep apart what they ask.
-func TestServeShared(t *testing.T) {
-	s := listening(t, "tcp", "serve", "--exec", endpointWords(self(t), "serve", "--handler", `exec:echo $PPID`), "--children=2", "tcp:127.0.0.1:0")
-	pids := map[string]bool{}
-	for range 4 {
-		c := dial(t, s.at)
-		for range 3 {
-			resp, err := c.Do(deadline(t), pconn.Request{})
-			require.NoError(t, err)
-			pids[string(resp.Payload)] = true
-		}
-	}
-	assert.LessOrEqual(t, len(pids), 2)
-	c := dial(t, s.at)
-	ch, err := c.Channel(9, nil)
-	require.NoError(t, err)
-	_, err = ch.Do(deadline(t), pconn.Request{})
-	assert.ErrorIs(t, err, pconn.ErrUnknownChannel, "the process has no such channel")
-	s.signal(t, syscall.SIGTERM)
-	assert.Equal(t, exitOK, s.end(t), s.stderr.all())
-}
-
-// Large and many requests of many clients through one process come back to whom they belong.
-func TestServeSharedByMany(t *testing.T) {
-	s := listening(t, "unix", "serve", "--exec", endpointWords(self(t), "serve", "--handler", "echo"), "--children=1", "unix:"+filepath.Join(t.TempDir(), "s"))
-	var clients sync.WaitGroup
-	for client := range byte(4) {
-		c := dial(t, s.at)
-		clients.Go(func() {
-			for size := range 30 {
-				payload := bytes.Repeat([]byte{'a' + client}, 1+size*2000)
-				resp, err := c.Do(deadline(t), pconn.Request{Type: uint64(size), Flags: uint64(client), Payload: payload})
-				if assert.NoError(t, err) {
-					assert.Equal(t, payload, resp.Payload)
-					assert.EqualValues(t, client, resp.Flags)
-				}
-			}
-		})
-	}
-	clients.Wait()
-	s.signal(t, syscall.SIGTERM)
-	assert.Equal(t, exitOK, s.end(t), s.stderr.all())
-}
-
-// What a shared process rejects, asks, or leaves unanswered when it dies, is told to who asked.
-func TestServeSharedTrouble(t *testing.T) {
-	shared := func(handler string) *server {
-		return listening(t, "tcp", "serve", "--exec", endpointWords(self(t), "serve", "--handler", handler), "--children=1", "tcp:127.0.0.1:0")
-	}
-	test := shared("test")
-	_, err := dial(t, test.at).Do(deadline(t), pconn.Request{Type: 1000})
-	var rejected *pconn.RemoteError
-	require.ErrorAs(t, err, &rejected)
-	assert.Equal(t, "exception during handler", rejected.Text())
-	r := packetstream(t, "check", "--requests=1", test.at)
-	assert.Equal(t, exitFailed, r.code, "it cannot ask back")
-
-	// What it said last is for who runs it, and for none of those who share it.
-	dying := shared("exec:echo secret >/proc/$PPID/fd/2; kill -9 $PPID; sleep 60")
-	c := dial(t, dying.at)
-	_, err = c.Do(deadline(t), pconn.Request{})
-	require.ErrorAs(t, err, &rejected)
-	assert.Equal(t, "the process that was asked has ended: signal: killed", rejected.Text())
-	eventually(t, "the log has it", func() bool { return strings.Contains(dying.stderr.all(), "secret") })
-	_, err = c.Do(deadline(t), pconn.Request{})
-	require.Error(t, err)
-	assert.False(t, errors.Is(err, pconn.ErrPeerClosed), "the connection outlives the process")
 }

@@ -36,7 +36,9 @@ is told to stop; its address is then told on standard error, after LISTENING. Th
 With --exec the requests are those of a command, whose words are those of exec:. Each connection has a process
 of its own, to which it is joined byte by byte, so that nothing is lost on the way and either may ask the other. With
 --children N all connections share N processes, restarted when they end: requests go to the least busy one
-and carry tags of their own there, on the same channels; a process cannot ask back, and streams are refused.
+and carry tags of their own there, on the same channels, and streams are joined to streams. What a process asks is rejected, since
+it cannot say whom. With --ask-back each request and stream has a field in its metadata, packetstream-connection, and what
+a process asks or opens with that field goes to the connection it came from; this takes processes with the extensions.
 
 With --forward and --forward-listen the peer may have sockets forwarded, see packetstream forward; nothing else is allowed.
 

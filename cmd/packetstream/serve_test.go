@@ -21,11 +21,43 @@ import (
 	"github.com/packetstream/packetstream/endpoint"
 )
 
-// server is a running packetstream serve.
+// server is a running command that says on standard error what it does, as packetstream serve does.
 type server struct {
 	cmd    *exec.Cmd
 	at     string // where it listens, if it does
 	stderr *lines
+}
+
+// running runs a command line until the test ends.
+func running(t testing.TB, args ...string) *server {
+	t.Helper()
+	s := &server{cmd: command(t, args...), stderr: newLines()}
+	s.cmd.Stderr = s.stderr
+	require.NoError(t, s.cmd.Start())
+	t.Cleanup(func() {
+		if s.cmd.ProcessState == nil {
+			_ = s.cmd.Process.Kill()
+			_ = s.cmd.Wait()
+		}
+	})
+	return s
+}
+
+// listening runs a command line that listens at an endpoint, until the test ends.
+func listening(t testing.TB, scheme string, args ...string) *server {
+	t.Helper()
+	s := running(t, args...)
+	s.at = scheme + ":" + s.listensAt(t, "")
+	return s
+}
+
+// listensAt returns what the next line says of where the command listens, behind some words.
+func (s *server) listensAt(t testing.TB, words string) string {
+	t.Helper()
+	line := s.stderr.next(t)
+	addr, found := strings.CutPrefix(line, "LISTENING "+words)
+	require.True(t, found, line)
+	return addr
 }
 
 // serveAt runs packetstream serve with flags on an endpoint that listens, until the test ends.

@@ -13,18 +13,20 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/endpoint/pool"
-	"github.com/packetstream/packetstream/pconn"
+	"github.com/packetstream/packetstream/endpoint/share"
 )
 
 // execFlags are the flags of serve that have a command do the work.
 type execFlags struct {
 	command  string
 	children int
+	askBack  bool
 	words    endpoint.Exec
 }
 
 func (x *execFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&x.command, "exec", "", "command that serves, in place of a handler")
+	cmd.Flags().BoolVar(&x.askBack, "ask-back", false, "with --children: requests and streams name their connections by metadata, for the processes to ask those")
 	cmd.Flags().IntVar(&x.children, "children", 0, fmt.Sprintf("with --exec: processes that all connections share, at most %d, 0 for one for each connection", pool.MaxSize))
 }
 
@@ -33,6 +35,8 @@ func (x *execFlags) check(cmd *cobra.Command) error {
 	switch {
 	case x.command == "" && (x.children != 0 || cmd.Flags().Changed("exec")):
 		return usagef(cmd, "--exec is a command")
+	case x.askBack && x.children == 0:
+		return usagef(cmd, "--ask-back is for --children: a process of one connection asks that")
 	case x.command == "":
 		return nil
 	case cmd.Flags().Changed("handler"):
@@ -78,32 +82,30 @@ func (x *execFlags) share(cmd *cobra.Command, e endpoint.Endpoint, f *connFlags,
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	children := &pool.Options{Size: x.children}
-	children.Start.Conn.Logger = logger
-	children.Start.Conn.Handler = pconn.HandlerFunc(noAsking)
+	sharing := &share.Options{Pool: pool.Options{Size: x.children}, AskBack: x.askBack}
+	sharing.Pool.Start.Conn.Logger = logger
 	command := func() *exec.Cmd { return exec.Command(x.words.Args[0], x.words.Args[1:]...) }
 	opts := f.options(nil)
 	defer f.done()
 	opts.Logger = logger
 	conns := newOpenConns()
-	var shared atomic.Pointer[pool.Pool]
+	var shared atomic.Pointer[share.Children]
 	return untilSignalled(cmd.Context(), func(ctx context.Context) error {
-		p, err := pool.Start(ctx, command, children)
+		children, err := share.Start(ctx, command, sharing)
 		if err != nil && ctx.Err() != nil {
 			return nil // nothing was begun
 		}
 		if err != nil {
 			return err
 		}
-		shared.Store(p)
-		opts.Handler, opts.OtherChannels = relay{p}, relay{p}
-		err = conns.serve(ctx, e, l.limits(), opts, cmd.ErrOrStderr())
+		shared.Store(children)
+		err = conns.serve(ctx, e, l.limits(), children.Serving(opts), cmd.ErrOrStderr())
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangUpTimeout)
 		defer cancel()
-		return errors.Join(err, p.Shutdown(ctx))
+		return errors.Join(err, children.Shutdown(ctx))
 	}, func() { conns.print(cmd.ErrOrStderr()) }, func() {
-		if p := shared.Load(); p != nil {
-			killAll(p)
+		if children := shared.Load(); children != nil {
+			killAll(children.Pool())
 		}
 		conns.close()
 	})

@@ -125,18 +125,31 @@ func (p *Pool) follow(ctx context.Context, req *pconn.Request, w *worker, inner,
 	return p.do(ctx, req, repeats)
 }
 
-// DialContext opens a stream to one of the children, as pconn.Conn.DialContext does, so that what takes a net.Conn works
-// on a Pool. The stream stays with its child, and ends with it; it does not count among what is in flight.
+// OpenStream opens a stream to one of the children, as pconn.Conn.OpenStream does. The stream stays with its child, and
+// ends with it; it does not count among what is in flight. While no child is there it waits for one, and beside the errors
+// of OpenStream there are those of Do.
+func (p *Pool) OpenStream(ctx context.Context, name string, metadata pconn.Metadata) (*pconn.Stream, error) {
+	return open(ctx, p, func(w *worker) (*pconn.Stream, error) { return w.OpenStream(ctx, name, metadata) })
+}
+
+// DialContext opens a stream to one of the children, as OpenStream and pconn.Conn.DialContext do, so that what takes a
+// net.Conn works on a Pool.
 func (p *Pool) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	return open(ctx, p, func(w *worker) (net.Conn, error) { return w.DialContext(ctx, network, addr) })
+}
+
+// open has a child open a stream, and another one where the child is leaving or has ended.
+func open[S any](ctx context.Context, p *Pool, dial func(*worker) (S, error)) (S, error) {
 	for {
 		w, err := p.pick(ctx)
 		if err != nil {
-			return nil, err
+			var none S
+			return none, err
 		}
-		conn, err := w.DialContext(ctx, network, addr)
+		s, err := dial(w)
 		p.done(w, err)
 		if err == nil || ctx.Err() != nil || !leaves(err) && w.Err() == nil {
-			return conn, err
+			return s, err
 		}
 		// Nothing was said on it yet: another child does as well.
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/packetstream/packetstream/endpoint/share"
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/pconn"
 )
@@ -154,7 +155,7 @@ func backReply(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
 	if err != nil {
 		return pconn.Reply{}, err
 	}
-	resp, err := req.Conn.Do(ctx, pconn.Request{Type: typ, Flags: req.Flags, Payload: req.Payload[n:]})
+	resp, err := req.Conn.Do(ctx, pconn.Request{Type: typ, Flags: req.Flags, Payload: req.Payload[n:], Metadata: share.Back(req.Metadata)})
 	if err != nil {
 		return pconn.Reply{}, err
 	}

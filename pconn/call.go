@@ -21,6 +21,7 @@ type call struct {
 	kind    callKind
 	files   *bufio.Handles // go with the request, until it is queued
 	ref     sendRef        // where the caller's own payload waits to be sent, if it was not copied
+	large   *large         // the request, if it goes in pieces
 
 	// done takes one value when the outcome is set. Calls of Do keep it for their next use.
 	done chan struct{}
@@ -145,7 +146,7 @@ func (c *Conn) await(ctx context.Context, call *call) bool {
 			<-call.done // the outcome is being set just now
 		}
 	}
-	if call.ref.batch != nil {
+	if call.ref.batch != nil || call.large != nil {
 		c.releasePayload(call)
 	}
 	return true
@@ -161,14 +162,15 @@ func (c *Conn) takeBack(call *call, cause error) bool {
 	}
 	c.counters.Cancelled.Add(1)
 	part := c.ext.partials.take(partialKey{call.tag, true})
-	unlinked := c.releaseRef(call)
+	done := c.releaseRef(call, cause)
 	for call.lent {
 		c.waitReturned()
 	}
 	var q queued
-	if c.ext.on.Load() && !unlinked {
+	if c.ext.on.Load() && !done {
 		q = c.appendCancel(call, cause)
 	}
+	q.flush = q.flush || c.beginFlush()
 	c.step()
 	c.mu.Unlock()
 	c.leavePartial(part)

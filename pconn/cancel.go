@@ -123,6 +123,10 @@ func (c *Conn) abandon(channel, tag uint64) (atWork *incoming, unused []*os.File
 			c.counters.CancelsIn.Add(1)
 			return nil, p.more.takeFiles()
 		}
+		if c.abandonReply(channel, tag) {
+			c.counters.CancelsIn.Add(1)
+			return nil, nil
+		}
 	}
 	if in == nil || in.abandoned {
 		c.counters.StrayCancels.Add(1)

@@ -172,8 +172,8 @@ func (c *Conn) failCalls(err error) {
 	s.calls.all(func(call *call) { calls = append(calls, call) })
 	for _, call := range calls {
 		s.removeCall(call)
+		call.unsent = call.tag > s.sender.given || s.sender.dropWaiting(call.large)
 	}
-	sent := s.sender.given
 	s.callers.wakeFirst()
 	streams := c.failStreams(err)
 	c.drain()
@@ -185,7 +185,7 @@ func (c *Conn) failCalls(err error) {
 		stream.cancel(err)
 	}
 	for _, call := range calls {
-		call.err, call.unsent = err, call.tag > sent
+		call.err = err
 		call.complete()
 	}
 	c.logf(levelDebug, "receiving ended", "error", err, "outstanding", len(calls))

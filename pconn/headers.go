@@ -104,11 +104,11 @@ func (c *Conn) checkMetadata(what string, size int64) error {
 	return nil
 }
 
-// appendRequestHeaders queues what goes before a request, if there is anything. The time left is that of
-// ctx only where somebody waits as long as ctx says. Conn.mu is held.
-func (c *Conn) appendRequestHeaders(ctx context.Context, call *call, req *Request) queued {
+// requestHeaders appends to buf what goes before a request, if there is anything. The time left is that of
+// ctx only where somebody waits as long as ctx says.
+func (c *Conn) requestHeaders(ctx context.Context, call *call, req *Request, buf []byte) []byte {
 	if !c.ext.on.Load() {
-		return queued{}
+		return nil
 	}
 	f := frame.Headers{Metadata: req.Metadata, Timeout: req.Timeout}
 	if call.result == nil && call.kind == callWaits {
@@ -120,12 +120,9 @@ func (c *Conn) appendRequestHeaders(ctx context.Context, call *call, req *Reques
 		}
 	}
 	if f.Empty() {
-		return queued{}
+		return nil
 	}
-	var buf [32]byte
-	payload := f.Append(buf[:0])
-	h := frame.Header(frame.KindHeaders, call.tag, 0, len(payload))
-	return c.appendTo(c.st.sender.pending, &h, payload)
+	return f.Append(buf)
 }
 
 // hear takes what the caller said beside the request. The handler has not begun.

@@ -78,9 +78,8 @@ const (
 	maxLongCauses = 64 << 10
 
 	// maxPartials is how many payloads may be under way in pieces in each direction, with
-	// maxOutstandingBytes together. firstPartial is the memory taken for one at least.
-	maxPartials  = 64
-	firstPartial = 256 << 10
+	// maxOutstandingBytes together.
+	maxPartials = 64
 
 	// maxCookie is how many bytes Options.Cookie may have.
 	maxCookie = 32 << 10
@@ -114,6 +113,10 @@ const (
 	// streamPiece is the most bytes of a stream, or of a large payload, that one packet carries, so
 	// that others' packets need not wait for more than that.
 	streamPiece = 32 << 10
+
+	// pieceFrom is the size from which a request's or response's payload goes in pieces to a peer that takes them. Up
+	// to it, others wait for the payload about as long as for what a write has of pieces.
+	pieceFrom = 128 << 10
 
 	// turnShare is how many bytes of streams and large payloads leave in one write, at most one
 	// piece more: what has come meanwhile goes in between.

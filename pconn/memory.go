@@ -23,14 +23,21 @@ type sendRef struct {
 // to return.
 func (c *Conn) releasePayload(call *call) {
 	c.mu.Lock()
-	c.releaseRef(call)
+	c.releaseRef(call, ErrCancelled)
+	flush := c.beginFlush()
 	c.mu.Unlock()
+	if flush {
+		c.writeCycle(callerRounds)
+	}
 }
 
 // releaseRef takes a payload out that was not begun, and copies the rest of one that was. It waits for
-// no more than the one system call that the payload may be in, which does not block. It reports whether nothing
-// of the request has left or will. Conn.mu is held.
-func (c *Conn) releaseRef(call *call) (unlinked bool) {
+// no more than the one system call that the payload may be in, which does not block. It reports whether the peer need
+// not be told: nothing of the request has left or will, or the CANCEL is on its way. Conn.mu is held.
+func (c *Conn) releaseRef(call *call, cause error) (done bool) {
+	if call.large != nil {
+		return c.giveUpLarge(call, cause)
+	}
 	b, ref := call.ref.batch, call.ref.ref
 	if b == nil {
 		return false
@@ -39,9 +46,17 @@ func (c *Conn) releaseRef(call *call) (unlinked bool) {
 	for b.State(ref) == bufio.RefLent {
 		c.waitReturned()
 	}
+	if !c.unlink(b, ref) {
+		b.Detach(ref)
+		return false
+	}
+	return true
+}
+
+// unlink takes a packet out of its batch, if nothing of it was begun. Conn.mu is held.
+func (c *Conn) unlink(b *batch, ref bufio.Ref) bool {
 	before := b.Len()
 	if !b.Unlink(ref) {
-		b.Detach(ref)
 		return false
 	}
 	b.packets--
@@ -51,19 +66,31 @@ func (c *Conn) releaseRef(call *call) (unlinked bool) {
 }
 
 // readInto reads a response's payload straight into its caller's buffer, if it fits there, and
-// completes the call. The buffer is lent only for reads that cannot block, so that the caller can
-// have it back at any time; what comes after it went away is discarded.
+// completes the call.
 func (c *Conn) readInto(h *packet.Header, more *extra) (done bool, err error) {
+	done, err = c.fill(h, 0)
+	if !done || err != nil {
+		return done, err
+	}
+	if call, found := c.claim(h, true); found == claimTaken {
+		call.answered(h, call.buf[:h.Size], more)
+	}
+	return true, nil
+}
+
+// fill reads the payload of a response, or a part of it in a PIECE, into its caller's buffer from at on. It reports
+// false, and has read nothing, if there is no caller with such a buffer. The buffer is lent only for reads that
+// cannot block, so that the caller can have it back at any time; what comes after it went away is discarded.
+func (c *Conn) fill(h *packet.Header, at int64) (begun bool, err error) {
 	for off := int64(0); off < h.Size; {
-		call := c.lendBuffer(h)
+		call := c.lendBuffer(h, at+h.Size)
 		if call == nil && off == 0 {
 			return false, nil
 		}
 		if call == nil {
-			c.counters.LateResponses.Add(1)
 			return true, c.in.Skip(h.Size - off)
 		}
-		n, err := c.in.TryRead(call.buf[off:h.Size])
+		n, err := c.in.TryRead(call.buf[at+off : at+h.Size])
 		c.returnBuffer(call)
 		off += int64(n)
 		if errors.Is(err, bufio.ErrWouldBlock) {
@@ -77,19 +104,16 @@ func (c *Conn) readInto(h *packet.Header, more *extra) (done bool, err error) {
 			return true, err
 		}
 	}
-	if call, found := c.claim(h, true); found == claimTaken {
-		call.answered(h, call.buf[:h.Size], more)
-	}
 	return true, nil
 }
 
-// lendBuffer returns the call of a response whose payload goes into the caller's buffer, which is the
-// receiver's until returnBuffer.
-func (c *Conn) lendBuffer(h *packet.Header) *call {
+// lendBuffer returns the call of a response, or of a PIECE of one, whose payload of size bytes goes into the caller's
+// buffer, which is the receiver's until returnBuffer.
+func (c *Conn) lendBuffer(h *packet.Header, size int64) *call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	call := c.st.calls.find(h.Channel, h.Tag)
-	if call == nil || call.buf == nil || int64(cap(call.buf)) < h.Size {
+	call := c.st.calls.at(h.Tag)
+	if call == nil || call.buf == nil || int64(cap(call.buf)) < size || h.Channel != reservedChannel && h.Channel != call.channel {
 		return nil
 	}
 	call.lent = true

@@ -24,7 +24,8 @@ type partial struct {
 	more    *extra
 	total   int64
 	got     int64
-	buf     []byte // of got bytes, nil if dropped
+	buf     []byte // of got bytes, nil if they are not kept here
+	into    bool   // they are in the buffer of a caller
 	dropped bool   // it is too large: nothing is kept of it
 }
 
@@ -54,11 +55,15 @@ func (c *Conn) partialOf(key partialKey, h *packet.Header, more *extra) (*partia
 	total := int64(h.Flags >> 1)
 	p := c.ext.partials.of[key]
 	if p == nil {
-		if key.response && !c.st.awaits(h.Tag) {
-			c.counters.LatePieces.Add(1)
-			return nil, nil
-		}
 		p = &partial{more: more, total: total, dropped: total > c.opts.MaxPayload}
+		if key.response {
+			call := c.st.calls.at(h.Tag)
+			if call == nil || call.kind == callDropped {
+				c.counters.LatePieces.Add(1)
+				return nil, nil
+			}
+			p.into = !p.dropped && call.buf != nil && int64(cap(call.buf)) >= total
+		}
 		if err := c.ext.partials.put(key, p); err != nil {
 			return nil, err
 		}
@@ -69,12 +74,6 @@ func (c *Conn) partialOf(key partialKey, h *packet.Header, more *extra) (*partia
 	}
 	p.got += h.Size
 	return p, nil
-}
-
-// awaits says whether somebody waits for the response with the tag, on whatever channel.
-func (s *state) awaits(tag uint64) bool {
-	call := s.calls.at(tag)
-	return call != nil && call.kind != callDropped
 }
 
 func (t *partials) put(key partialKey, p *partial) error {
@@ -123,19 +122,30 @@ func (c *Conn) takePartial(h *packet.Header) (*partial, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.ext.partials.take(partialKey{h.Tag, !h.Request})
-	if p != nil && p.got+h.Size != p.total {
-		return p, &ProtocolError{Reason: fmt.Sprintf("a payload of %d bytes in pieces ends after %d", p.total, p.got+h.Size),
+	if p == nil {
+		return nil, nil
+	}
+	p.got += h.Size
+	if p.got != p.total {
+		return p, &ProtocolError{Reason: fmt.Sprintf("a payload of %d bytes in pieces ends after %d", p.total, p.got),
 			Quote: quoteHeader(h, nil)}
 	}
 	return p, nil
 }
 
-// readPart reads what a packet has of a payload in pieces. Memory for the payload grows as it arrives.
+// readPart reads what a packet has of a payload in pieces, to where the payload is wanted.
 func (c *Conn) readPart(h *packet.Header, p *partial) error {
+	if p.into {
+		begun, err := c.fill(h, p.got-h.Size)
+		if !begun && err == nil {
+			err = c.skipPayload(h) // the caller has gone away meanwhile
+		}
+		return err
+	}
 	old := len(p.buf)
 	size := old + int(h.Size)
 	if size > cap(p.buf) {
-		grown := make([]byte, old, min(p.total, max(2*int64(size), firstPartial)))
+		grown := make([]byte, old, min(p.total, max(2*int64(size), maxUpFront)))
 		copy(grown, p.buf)
 		p.buf = grown
 	}
@@ -170,8 +180,8 @@ func (c *Conn) responseInPieces(h *packet.Header, p *partial) error {
 		c.counters.TooLarge.Add(1)
 		call.err = tooLarge("response", p.total, c.opts.MaxPayload)
 		call.complete()
-	case call.buf != nil && cap(call.buf) >= len(p.buf):
-		call.answered(h, append(call.buf[:0], p.buf...), p.more)
+	case p.into:
+		call.answered(h, call.buf[:p.total], p.more)
 	default:
 		call.answered(h, p.buf, p.more)
 	}

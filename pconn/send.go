@@ -1,6 +1,7 @@
 package pconn
 
 import (
+	"bytes"
 	"context"
 	"runtime"
 
@@ -28,6 +29,9 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	h := packet.Header{Channel: req.Channel, Type: req.Type + 1, Flags: req.Flags, Request: true, Size: int64(len(req.Payload))}
 	call.begun = c.now()
 	gather := call.result == nil && call.kind == callWaits && len(req.Payload) >= gatherFrom && c.out.NonBlocking() && call.files == nil
+	if c.inPieces(len(req.Payload)) && call.files == nil {
+		call.large = largeRequest(&h, req.Payload, gather)
+	}
 
 	c.mu.Lock()
 	if (!c.st.callers.empty() || !c.st.roomForCall(call.size)) && c.st.mayCall(inHandler) == nil {
@@ -49,10 +53,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	if call.files != nil {
 		unsent, call.files = c.appendFiles(call.tag, 0, call.files), nil
 	}
-	first := c.appendRequestHeaders(ctx, call, req)
-	q, ref := c.append(&h, req.Payload, gather)
-	q.and(&first)
-	call.ref = ref
+	first, q := c.appendRequest(ctx, call, req, &h, gather)
 	busy := c.st.calls.n > 1
 	if c.st.roomForCall(0) {
 		c.st.callers.wakeFirst()
@@ -75,11 +76,31 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	return nil
 }
 
+// appendRequest queues a request and what goes before it. Conn.mu is held.
+func (c *Conn) appendRequest(ctx context.Context, call *call, req *Request, h *packet.Header, gather bool) (first, q queued) {
+	var buf [32]byte
+	headers := c.requestHeaders(ctx, call, req, buf[:0])
+	if l := call.large; l != nil {
+		l.header.Tag, l.headers = h.Tag, bytes.Clone(headers)
+		return queued{}, c.appendLarge(l)
+	}
+	if len(headers) > 0 {
+		f := frame.Header(frame.KindHeaders, call.tag, 0, len(headers))
+		first = c.appendTo(c.st.sender.pending, &f, headers)
+	}
+	q, call.ref = c.append(h, req.Payload, gather)
+	q.and(&first)
+	return first, q
+}
+
 // respond queues the answer to a request, and returns the request whose handler is to run next in its
 // place. It waits for room while the queue is over its bound, unless the handler's goroutine receives:
 // then receiving goes elsewhere first. Headers are what goes before it, as it is on the wire.
 func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []byte) *incoming {
 	h := responseHeader(in.channel, in.tag, ok, flags, len(payload))
+	if c.inPieces(len(payload)) && !in.marked && (in.told == nil || in.told.files == nil) {
+		return c.respondLarge(in, &h, payload, headers)
+	}
 	c.mu.Lock()
 	if !in.marked && !c.st.mayRunInline() {
 		c.mu.Unlock()

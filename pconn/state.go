@@ -178,4 +178,5 @@ func (c *Conn) queueEOF() {
 	}
 	s.callers.wakeFirst()
 	s.repliers.wakeFirst()
+	s.sender.larges.repliers.wakeFirst()
 }

@@ -27,8 +27,9 @@ type sender struct {
 	// one surely nothing has left.
 	given uint64
 
-	due   dueList // streams that have control to send
-	turns turns   // those who send in pieces
+	due    dueList // streams that have control to send
+	turns  turns   // those who send in pieces
+	larges larges
 
 	overtook int // batches of control, one after another, that left before what was pending
 
@@ -52,6 +53,7 @@ type batch struct {
 	size    int             // bytes, when its writing began
 	buffers [][]byte        // that they refer to, for bufferList to have back when they have left
 	streams []*Stream       // whose writers' memory they refer to
+	larges  []*large        // sent in pieces, whose packets are among them
 	headers []packet.Header // of frames that those who look on do not know of yet
 }
 
@@ -68,7 +70,7 @@ func (b *batch) note(c *Conn, h *packet.Header) {
 
 // unwritten returns how many responses are on their way out.
 func (s *sender) unwritten() int {
-	n := s.pending.answers + s.control.answers
+	n := s.pending.answers + s.control.answers + s.larges.replies
 	if s.current != nil {
 		n += s.current.answers
 	}
@@ -259,6 +261,7 @@ func (c *Conn) written(err error) {
 		b.streams[i] = nil
 	}
 	b.streams = b.streams[:0]
+	c.largesLeft(b)
 	eofGone := s.eof && !s.hasPending()
 	c.st.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
@@ -282,9 +285,10 @@ func (c *Conn) writeFailed(err error) {
 	}
 	lostHandles := s.takeHandles()
 	s.pending, s.control, s.current = new(batch), new(batch), nil
-	s.due, s.turns = dueList{}, turns{}
+	s.due, s.turns, s.larges = dueList{}, turns{}, larges{repliers: s.larges.repliers}
 	c.failWrites(err)
 	c.st.repliers.wakeFirst()
+	s.larges.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
 	c.mu.Unlock()
 	for _, h := range lostHandles {

@@ -15,12 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // activated is a helper that is started as a service manager starts one.
 func activated(at, names string, files ...*os.File) *exec.Cmd {
-	cmd := helperCommand("serve endpoint", at)
+	cmd := childtest.Command("serve endpoint", at)
 	cmd.Args = []string{"/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, cmd.Path, at}
 	cmd.Path = "/bin/sh"
 	cmd.Env = append(cmd.Env, "LISTEN_FDS="+string(rune('0'+len(files))), "LISTEN_FDNAMES="+names)
@@ -39,7 +40,7 @@ func TestActivationListens(t *testing.T) {
 		"by number":    {"activation:1", "unknown:unknown", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			childtest.NoLeaks(t)
 			path := filepath.Join(t.TempDir(), "s")
 			l, err := net.Listen("unix", path)
 			require.NoError(t, err)
@@ -75,7 +76,7 @@ func TestActivationListens(t *testing.T) {
 
 // A socket that is a connection is the one connection.
 func TestActivationConnected(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	ours, theirs := socketPair(t)
 	defer ours.Close()
 	cmd := activated("activation:", "connection", theirs)
@@ -90,7 +91,7 @@ func TestActivationConnected(t *testing.T) {
 }
 
 func TestActivationWithout(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	null, err := os.Open(os.DevNull)
 	require.NoError(t, err)
 	defer null.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -26,7 +27,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 		require.NoError(b, err)
 		r2, w2, err := os.Pipe()
 		require.NoError(b, err)
-		cmd := helperCommand("ping-pong")
+		cmd := childtest.Command("ping-pong")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = r1, w2, os.Stderr
 		require.NoError(b, cmd.Start())
 		closeFiles(r1, w2)
@@ -76,7 +77,7 @@ func BenchmarkStart(b *testing.B) {
 }
 
 func bareStart(b testing.TB) {
-	cmd := helperCommand("ping-pong")
+	cmd := childtest.Command("ping-pong")
 	in, err := cmd.StdinPipe()
 	require.NoError(b, err)
 	out, err := cmd.StdoutPipe()
@@ -92,7 +93,7 @@ func bareStart(b testing.TB) {
 }
 
 func startToFirstAnswer(b testing.TB) *endpoint.Child {
-	cmd := helperCommand("serve")
+	cmd := childtest.Command("serve")
 	cmd.Stderr = io.Discard
 	child, err := endpoint.Start(b.Context(), cmd, nil)
 	require.NoError(b, err)

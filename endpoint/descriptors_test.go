@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -54,7 +55,7 @@ func blocking(fd int) string {
 // manyChildren starts and stops children, some of which die, and finds nothing left of them.
 func manyChildren(args []string) error {
 	once := func(i int) error {
-		cmd := helperCommand("serve")
+		cmd := childtest.Command("serve")
 		cmd.Stderr = io.Discard
 		child, err := endpoint.Start(context.Background(), cmd, nil)
 		if err != nil {

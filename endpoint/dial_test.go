@@ -18,18 +18,19 @@ import (
 
 	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // quoted is a helper as an exec: endpoint.
 func quoted(mode string, args ...string) string {
-	cmd := helperCommand(mode, args...)
-	e := endpoint.Exec{Args: append([]string{"env", modeVariable + "=" + mode, cmd.Path}, args...)}
+	cmd := childtest.Command(mode, args...)
+	e := endpoint.Exec{Args: append([]string{"env", childtest.Variable + "=" + mode, cmd.Path}, args...)}
 	return e.String()
 }
 
 func TestDialExec(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	conn, err := endpoint.Dial(t.Context(), quoted("serve"), &pconn.Options{Handler: pconn.HandlerFunc(echo)})
 	require.NoError(t, err)
 	resp, err := conn.Do(t.Context(), pconn.Request{Type: typeBack, Payload: []byte("there and back")})
@@ -47,7 +48,7 @@ func TestDialExec(t *testing.T) {
 
 // Serving a command is answering what it asks, until it ends.
 func TestServeExec(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	asked := make(chan *pconn.Conn, 1)
@@ -56,12 +57,12 @@ func TestServeExec(t *testing.T) {
 		return pconn.None(), nil
 	})
 	err := endpoint.Serve(ctx, quoted("exit", "7"), &pconn.Options{Handler: handler})
-	require.Equal(t, 7, exitErrorOf(t, err).Code)
+	require.Equal(t, 7, childtest.ExitOf(t, err).Code)
 	require.NoError(t, endpoint.Serve(ctx, quoted("exit", "0"), nil))
 
 	served := make(chan error, 1)
 	go func() { served <- endpoint.Serve(ctx, quoted("serve"), &pconn.Options{Handler: handler}) }()
-	require.Eventually(t, func() bool { return len(children(t)) > 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(childtest.Children(t)) > 0 }, 5*time.Second, time.Millisecond)
 	cancel()
 	require.NoError(t, <-served, "it drains")
 }
@@ -86,7 +87,7 @@ func TestFDBothWays(t *testing.T) {
 		<-conn.Done()
 	}
 	t.Run("pipes", func(t *testing.T) {
-		noLeaks(t)
+		childtest.NoLeaks(t)
 		r1, w1, err := os.Pipe()
 		require.NoError(t, err)
 		r2, w2, err := os.Pipe()
@@ -98,7 +99,7 @@ func TestFDBothWays(t *testing.T) {
 		}
 	})
 	t.Run("socket", func(t *testing.T) {
-		noLeaks(t)
+		childtest.NoLeaks(t)
 		a, b := socketPair(t)
 		defer closeFiles(a, b)
 		meet(t, fmt.Sprintf("fd:%d", a.Fd()), fmt.Sprintf("fd:%d", b.Fd()))
@@ -106,7 +107,7 @@ func TestFDBothWays(t *testing.T) {
 }
 
 func TestFDRefusals(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer closeFiles(r, w)
@@ -122,12 +123,12 @@ func TestFDRefusals(t *testing.T) {
 
 // A helper that is given descriptors beside its standard ones may print as it likes.
 func TestHelperOnExtraDescriptors(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	r1, w1, err := os.Pipe()
 	require.NoError(t, err)
 	r2, w2, err := os.Pipe()
 	require.NoError(t, err)
-	cmd := helperCommand("serve endpoint", "fd:3,4")
+	cmd := childtest.Command("serve endpoint", "fd:3,4")
 	cmd.ExtraFiles = []*os.File{r1, w2}
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
@@ -146,7 +147,7 @@ func TestSocketsBothWays(t *testing.T) {
 		"tcp":  func(*testing.T) string { return "tcp:127.0.0.1:0" },
 	} {
 		t.Run(scheme, func(t *testing.T) {
-			noLeaks(t)
+			childtest.NoLeaks(t)
 			l, err := endpoint.Listen(t.Context(), where(t))
 			require.NoError(t, err)
 			addr := scheme + ":" + l.Addr().String()
@@ -202,9 +203,9 @@ func client(t *testing.T, addr string) {
 
 // Another process serves a socket until SIGTERM, and answers what was asked before.
 func TestServerInAnotherProcess(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	path := t.TempDir() + "/s"
-	cmd := helperCommand("serve endpoint", "unix:"+path)
+	cmd := childtest.Command("serve endpoint", "unix:"+path)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 )
 
 func TestParse(t *testing.T) {
@@ -136,7 +137,7 @@ func FuzzParse(f *testing.F) {
 
 // Every way in says the same of a string that is wrong.
 func TestBadEndpointEverywhere(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	_, dialErr := endpoint.Dial(t.Context(), "nats:x", nil)
 	_, listenErr := endpoint.Listen(t.Context(), "nats:x")
 	for _, err := range []error{dialErr, listenErr, endpoint.Serve(t.Context(), "nats:x", nil)} {

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // A program starts a helper and calls it. This one is the package's own test.
 func ExampleStart() {
 	ctx := context.Background()
-	child, err := endpoint.Start(ctx, helperCommand("serve"), nil)
+	child, err := endpoint.Start(ctx, childtest.Command("serve"), nil)
 	if err != nil {
 		log.Fatal(err)
 	}

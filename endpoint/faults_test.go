@@ -19,11 +19,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // faultLimit is how long any fault may take, until everything is gone.
 const faultLimit = 10 * time.Second
+
+// faultStop is the ladder of the faults, and closeLimit how long ending a child by it may take: its three durations, before
+// them the connection's CloseTimeout, after them what standard error is waited for, and a second for a busy machine.
+var faultStop = endpoint.Stop{EOF: 300 * time.Millisecond, Term: 300 * time.Millisecond, Kill: 300 * time.Millisecond}
+
+const (
+	faultCloseTimeout = 300 * time.Millisecond
+	closeLimit        = 3*300*time.Millisecond + faultCloseTimeout + time.Second + time.Second
+)
 
 // fault is something that a child does which it should not.
 type fault struct {
@@ -46,6 +56,15 @@ func note(t *testing.T, c *endpoint.Child, text string) {
 	require.NoError(t, err)
 }
 
+// closeInTime closes a child, which takes no longer than the ladder's durations.
+func closeInTime(t *testing.T, c *endpoint.Child) error {
+	t.Helper()
+	begin := time.Now()
+	err := c.Close()
+	require.Less(t, time.Since(begin), closeLimit)
+	return err
+}
+
 func faults() map[string]fault {
 	return map[string]fault{
 		"exits before a call": {
@@ -58,7 +77,7 @@ func faults() map[string]fault {
 			cmd: sh(`printf '\050\002\002\001some of it'; echo half >&2; exit 3`), text: []string{"exit status 3", "ends inside a payload"}, tail: "half\n", closed: []string{"exit status 3"},
 		},
 		"exits with requests outstanding": {
-			cmd: helperCommand("serve"),
+			cmd: childtest.Command("serve"),
 			act: func(t *testing.T, c *endpoint.Child) error {
 				hanging, err := c.Submit(t.Context(), pconn.Request{Type: typeHang})
 				require.NoError(t, err)
@@ -70,7 +89,7 @@ func faults() map[string]fault {
 			text: []string{"exit status 9"}, tail: "so long", closed: []string{"exit status 9"},
 		},
 		"is killed": {
-			cmd: helperCommand("serve"),
+			cmd: childtest.Command("serve"),
 			act: func(t *testing.T, c *endpoint.Child) error {
 				note(t, c, "about to die")
 				hanging, err := c.Submit(t.Context(), pconn.Request{Type: typeHang})
@@ -82,30 +101,30 @@ func faults() map[string]fault {
 			text: []string{"signal: killed"}, tail: "about to die", closed: []string{"signal: killed"},
 		},
 		"ignores the end of its input": {
-			cmd:    helperCommand("deaf"),
-			act:    func(t *testing.T, c *endpoint.Child) error { note(t, c, "deaf"); return c.Close() },
+			cmd:    childtest.Command("deaf"),
+			act:    func(t *testing.T, c *endpoint.Child) error { note(t, c, "deaf"); return closeInTime(t, c) },
 			text:   []string{"signal: terminated", "stopped by SIGTERM"},
 			tail:   "deaf",
 			closed: []string{"stopped by SIGTERM"},
 		},
 		"ignores SIGTERM": {
-			cmd:    helperCommand("deaf and stubborn"),
-			act:    func(t *testing.T, c *endpoint.Child) error { note(t, c, "stubborn"); return c.Close() },
+			cmd:    childtest.Command("deaf and stubborn"),
+			act:    func(t *testing.T, c *endpoint.Child) error { note(t, c, "stubborn"); return closeInTime(t, c) },
 			text:   []string{"signal: killed", "stopped by SIGKILL"},
 			tail:   "stubborn",
 			closed: []string{"stopped by SIGKILL"},
 		},
 		"is stopped": {
-			cmd: helperCommand("serve"),
+			cmd: childtest.Command("serve"),
 			act: func(t *testing.T, c *endpoint.Child) error {
 				note(t, c, "here still")
 				require.NoError(t, syscall.Kill(c.PID(), syscall.SIGSTOP))
-				awaitState(t, c.PID(), "T")
+				childtest.AwaitState(t, c.PID(), "T")
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				defer cancel()
 				_, err := c.Do(ctx, pconn.Request{})
 				require.Equal(t, context.DeadlineExceeded, err)
-				return c.Close()
+				return closeInTime(t, c)
 			},
 			text: []string{"signal: terminated", "stopped by SIGTERM"}, tail: "here still", closed: []string{"stopped by SIGTERM"},
 		},
@@ -144,7 +163,7 @@ func faults() map[string]fault {
 			text: []string{"exit status 5"}, tail: "\x00flooded\n", closed: []string{"exit status 5"},
 		},
 		"has a full disk for its log": {
-			cmd: onFullDisk(helperCommand("serve")),
+			cmd: onFullDisk(childtest.Command("serve")),
 			act: func(t *testing.T, c *endpoint.Child) error {
 				for range 100 {
 					note(t, c, strings.Repeat("it goes on\n", 1000))
@@ -172,15 +191,16 @@ func onFullDisk(cmd *exec.Cmd) *exec.Cmd {
 func TestFaults(t *testing.T) {
 	for name, f := range faults() {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			childtest.NoLeaks(t)
 			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			if full, ok := f.cmd.Stderr.(*os.File); ok {
 				defer full.Close()
 			} else {
 				f.cmd.Stderr = io.Discard
 			}
+			before := childtest.Descriptors(t)
 			begin := time.Now()
-			opts := short(pconn.Options{CloseTimeout: 300 * time.Millisecond})
+			opts := &endpoint.StartOptions{Conn: pconn.Options{CloseTimeout: faultCloseTimeout}, Stop: faultStop}
 			child, err := endpoint.Start(t.Context(), f.cmd, opts)
 			require.NoError(t, err)
 			defer child.Close()
@@ -189,12 +209,16 @@ func TestFaults(t *testing.T) {
 			} else {
 				err = f.act(t, child)
 			}
-			exit := exitErrorOf(t, err)
+			exit := childtest.ExitOf(t, err)
 			for _, text := range f.text {
 				require.ErrorContains(t, err, text)
 			}
 			require.Equal(t, child.PID(), exit.PID)
-			closed := child.Close()
+			if said := strings.TrimSpace(f.tail); said != "" && !strings.Contains(said, "PID") {
+				require.Contains(t, string(exit.Stderr), said, "the error has what it said last")
+				require.ErrorContains(t, err, strings.Trim(said, "\x00"))
+			}
+			closed := closeInTime(t, child)
 			if f.closed == nil {
 				require.NoError(t, closed)
 			}
@@ -202,6 +226,8 @@ func TestFaults(t *testing.T) {
 				require.ErrorContains(t, closed, text)
 			}
 			nothingIsLeft(t, child, f)
+			require.Empty(t, childtest.Children(t))
+			require.LessOrEqual(t, len(childtest.Descriptors(t)), len(before), "descriptors are left: %v, before %v", childtest.Descriptors(t), before)
 			require.Less(t, time.Since(begin), faultLimit)
 		})
 	}
@@ -211,7 +237,7 @@ func TestFaults(t *testing.T) {
 // ended here.
 func nothingIsLeft(t *testing.T, child *endpoint.Child, f fault) {
 	t.Helper()
-	require.Equal(t, "", processState(child.PID()), "it has been waited for")
+	require.Equal(t, "", childtest.State(child.PID()), "it has been waited for")
 	require.Eventually(t, func() bool { return syscall.Kill(-child.PID(), 0) == syscall.ESRCH }, faultLimit, time.Millisecond,
 		"something of its group is left")
 	tail := string(child.Stderr())
@@ -223,7 +249,7 @@ func nothingIsLeft(t *testing.T, child *endpoint.Child, f fault) {
 		if child.Exit().Held {
 			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL), "it was none of the ladder's")
 		}
-		awaitGone(t, pid)
+		childtest.AwaitGone(t, pid)
 	}
 	require.True(t, strings.HasSuffix(tail, f.tail), "%q does not end with %q", tail[max(0, len(tail)-100):], f.tail)
 	require.LessOrEqual(t, len(tail), 64<<10)
@@ -232,8 +258,8 @@ func nothingIsLeft(t *testing.T, child *endpoint.Child, f fault) {
 // Where the limit of descriptors is reached a start fails with the system's error and leaves nothing, however far
 // it came.
 func TestDescriptorLimit(t *testing.T) {
-	noLeaks(t)
-	cmd := helperCommand("at the limit")
+	childtest.NoLeaks(t)
+	cmd := childtest.Command("at the limit")
 	text, code := output(cmd)
 	require.Equal(t, 0, code, text)
 }
@@ -282,7 +308,7 @@ func startAtTheLimit() error {
 }
 
 func startAndCall(over endpoint.Over) (started bool, err error) {
-	child, err := endpoint.Start(context.Background(), helperCommand("serve"), &endpoint.StartOptions{Over: over})
+	child, err := endpoint.Start(context.Background(), childtest.Command("serve"), &endpoint.StartOptions{Over: over})
 	if err != nil {
 		return false, err
 	}

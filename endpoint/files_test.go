@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -66,7 +67,7 @@ func TestFilesOverUnixSockets(t *testing.T) {
 		"unix-abstract": "unix-abstract:" + filepath.Base(t.TempDir()) + fmt.Sprint(os.Getpid()),
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			childtest.NoLeaks(t)
 			l, err := endpoint.Listen(t.Context(), at)
 			require.NoError(t, err)
 			serve(t, l, &pconn.Options{MaxFiles: 4, Handler: pconn.HandlerFunc(swapFiles)})
@@ -79,7 +80,7 @@ func TestFilesOverUnixSockets(t *testing.T) {
 }
 
 func TestFilesOfChildren(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	conn := pconn.Options{MaxFiles: 4}
 	child := start(t, &endpoint.StartOptions{Over: endpoint.OverSocket, Conn: conn}, "files")
 	swap(t, child)
@@ -99,7 +100,7 @@ func TestFilesOfChildren(t *testing.T) {
 
 // A child dies with files under way both ways.
 func TestFilesOfChildrenThatDie(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	opts := short(pconn.Options{MaxFiles: 4})
 	opts.Over = endpoint.OverSocket
 	child := start(t, opts, "files")
@@ -125,7 +126,7 @@ func TestFilesOfChildrenThatDie(t *testing.T) {
 // A helper opens a file, and the one who asked reads it. The helper is the package's own test.
 func ExampleStartOptions_files() {
 	ctx := context.Background()
-	cmd := helperCommand("files")
+	cmd := childtest.Command("files")
 	child, err := endpoint.Start(ctx, cmd, &endpoint.StartOptions{
 		Over: endpoint.OverSocket,
 		Conn: pconn.Options{MaxFiles: 1},

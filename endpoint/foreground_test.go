@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -42,7 +43,7 @@ func askAtTerminal() error {
 // terminalHost starts a child that asks at the terminal, and tells what became of it.
 func terminalHost(args []string) error {
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt) // not ignored, which the child would inherit
-	child, err := endpoint.Start(context.Background(), helperCommand("ask at terminal"), &endpoint.StartOptions{
+	child, err := endpoint.Start(context.Background(), childtest.Command("ask at terminal"), &endpoint.StartOptions{
 		Foreground: args[0] == "foreground",
 		Stop:       endpoint.Stop{EOF: 300 * time.Millisecond, Term: 300 * time.Millisecond},
 	})
@@ -66,7 +67,7 @@ func terminalHost(args []string) error {
 			}
 			return child.Close()
 		case <-stopped.C:
-			if processState(child.PID()) == "T" {
+			if childtest.State(child.PID()) == "T" {
 				fmt.Println("it is stopped")
 				return child.Close()
 			}
@@ -83,8 +84,8 @@ func TestForeground(t *testing.T) {
 		"in background":  {"background", "", "it is stopped"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
-			cmd := helperCommand("terminal host", test.mode)
+			childtest.NoLeaks(t)
+			cmd := childtest.Command("terminal host", test.mode)
 			terminal, err := pty.Start(cmd)
 			require.NoError(t, err)
 			defer terminal.Close()
@@ -112,7 +113,7 @@ func TestForeground(t *testing.T) {
 
 // Signals are for a child in the foreground alone, not for this process's group.
 func TestForegroundIsStoppedAlone(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	opts := short(pconn.Options{})
 	opts.Foreground = true
 	for mode, sig := range map[string]os.Signal{"deaf": syscall.SIGTERM, "deaf and stubborn": syscall.SIGKILL} {
@@ -120,7 +121,7 @@ func TestForegroundIsStoppedAlone(t *testing.T) {
 		resp, err := child.Do(t.Context(), pconn.Request{Type: typeInspect})
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprintf("pid %d pgid %d", child.PID(), syscall.Getpgrp()), string(resp.Payload))
-		require.Equal(t, sig, exitErrorOf(t, child.Close()).Signal)
+		require.Equal(t, sig, childtest.ExitOf(t, child.Close()).Signal)
 	}
 	own := exec.Command("true")
 	own.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -49,7 +51,7 @@ func TestHandshake(t *testing.T) {
 		"over a socket":        {endpoint.Handshake{Version: 2}, endpoint.OverSocket, []string{"2"}, []string{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			childtest.NoLeaks(t)
 			child := start(t, &endpoint.StartOptions{Handshake: &test.want, Over: test.over}, "greeting", test.args...)
 			require.Equal(t, test.has, child.Features())
 			for _, variable := range []string{endpoint.CookieVariable, endpoint.FDVariable} {
@@ -68,23 +70,24 @@ func TestHandshakeFails(t *testing.T) {
 		reason error
 		text   string
 	}{
-		"wrong cookie":      {helperCommand("greeting", "forger"), endpoint.ErrCookie, "does not know the cookie"},
-		"wrong version":     {helperCommand("greeting", "3", "fast"), endpoint.ErrVersion, `another version: "3", not 2`},
-		"missing feature":   {helperCommand("greeting", "2", "slow"), endpoint.ErrFeature, "lacks a feature: fast"},
-		"no handshake":      {helperCommand("greeting", "plain"), endpoint.ErrNoHandshake, "knows of no handshake"},
-		"garbage":           {helperCommand("text"), endpoint.ErrGarbage, "Welcome to the machine"},
+		"wrong cookie":      {childtest.Command("greeting", "forger"), endpoint.ErrCookie, "does not know the cookie"},
+		"wrong version":     {childtest.Command("greeting", "3", "fast"), endpoint.ErrVersion, `another version: "3", not 2`},
+		"missing feature":   {childtest.Command("greeting", "2", "slow"), endpoint.ErrFeature, "lacks a feature: fast"},
+		"no handshake":      {childtest.Command("greeting", "plain"), endpoint.ErrNoHandshake, "knows of no handshake"},
+		"garbage":           {childtest.Command("text"), endpoint.ErrGarbage, "Welcome to the machine"},
 		"a little garbage":  {sh("echo login:; exec sleep 60"), endpoint.ErrGarbage, `login:\n`},
 		"garbage and exit":  {sh("echo Usage: helper FILE; echo no file >&2; exit 64"), endpoint.ErrGarbage, "Usage: helper FILE"},
 		"silence":           {sh("echo waiting >&2; exec sleep 60"), endpoint.ErrNoGreeting, "waiting"},
-		"exit before":       {helperCommand("exit", "4"), endpoint.ErrEnded, "exit status 4"},
+		"exit before":       {childtest.Command("exit", "4"), endpoint.ErrEnded, "exit status 4"},
 		"killed before":     {sh("echo goodbye >&2; kill -9 $$"), endpoint.ErrEnded, "goodbye"},
 		"closes its output": {sh("exec sleep 60 >&-"), endpoint.ErrEnded, "still running"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			childtest.NoLeaks(t)
+			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			cmd := test.cmd
 			if cmd.Stderr == nil {
-				cmd.Stderr = new(lockedBuffer)
+				cmd.Stderr = new(childtest.Buffer)
 			}
 			opts := short(pconn.Options{})
 			opts.Handshake = &endpoint.Handshake{Version: 2, Features: []string{"fast"}, Timeout: 2 * time.Second}
@@ -96,8 +99,8 @@ func TestHandshakeFails(t *testing.T) {
 			require.ErrorAs(t, err, &failed)
 			require.ErrorIs(t, failed.Reason, test.reason)
 			require.ErrorContains(t, err, test.text)
-			require.Positive(t, exitErrorOf(t, err).PID)
-			awaitGone(t, failed.Exit.PID)
+			require.Positive(t, childtest.ExitOf(t, err).PID)
+			childtest.AwaitGone(t, failed.Exit.PID)
 			for _, other := range []error{endpoint.ErrCookie, endpoint.ErrVersion, endpoint.ErrFeature, endpoint.ErrGarbage, endpoint.ErrNoHandshake, endpoint.ErrNoGreeting, endpoint.ErrEnded} {
 				if other != test.reason {
 					require.NotErrorIs(t, failed.Reason, other)
@@ -109,7 +112,7 @@ func TestHandshakeFails(t *testing.T) {
 
 // The context of the start bounds the handshake too.
 func TestHandshakeEndsWithTheContext(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := endpoint.Start(ctx, exec.Command("sleep", "60"), &endpoint.StartOptions{Handshake: new(endpoint.Handshake)})
@@ -118,7 +121,7 @@ func TestHandshakeEndsWithTheContext(t *testing.T) {
 
 // A secret that was meant for this process is not passed on, and one child cannot be taken for another.
 func TestHandshakeCookieIsOfOneStart(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	t.Setenv(endpoint.CookieVariable, "ours")
 	require.Equal(t, "ours\n7\na b", string(endpoint.Greeting(7, "a", "b")))
 	child := start(t, nil, "serve")
@@ -131,7 +134,7 @@ func TestHandshakeCookieIsOfOneStart(t *testing.T) {
 		cmd := exec.Command("/bin/sh", "-c", `echo "$`+endpoint.CookieVariable+`" >&2; exit 1`)
 		cmd.Stderr = io.Discard
 		_, err := endpoint.Start(t.Context(), cmd, &endpoint.StartOptions{Handshake: new(endpoint.Handshake)})
-		seen[string(exitErrorOf(t, err).Stderr)] = true
+		seen[string(childtest.ExitOf(t, err).Stderr)] = true
 	}
 	require.Len(t, seen, 2)
 	require.NoError(t, os.Unsetenv(endpoint.CookieVariable))

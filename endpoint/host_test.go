@@ -11,12 +11,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // Whatever this process's own descriptors are, its children work.
 func TestHostWithOddDescriptors(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
 	defer file.Close()
@@ -28,7 +29,7 @@ func TestHostWithOddDescriptors(t *testing.T) {
 	defer null.Close()
 	for name, stdio := range map[string]*os.File{"file": file, "terminal": terminal, "null device": null} {
 		t.Run(name, func(t *testing.T) {
-			cmd := helperCommand("host")
+			cmd := childtest.Command("host")
 			cmd.Stdin, cmd.Stdout = stdio, stdio
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
@@ -41,7 +42,7 @@ func TestHostWithOddDescriptors(t *testing.T) {
 		"closed by itself":    `exec "$0" close`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := helperCommand("host")
+			cmd := childtest.Command("host")
 			cmd.Args = []string{"/bin/sh", "-c", script, cmd.Path}
 			cmd.Path = "/bin/sh"
 			var stderr bytes.Buffer
@@ -53,8 +54,8 @@ func TestHostWithOddDescriptors(t *testing.T) {
 
 // Standard error is passed through to this process's, if nothing else is said.
 func TestStderrIsPassedThrough(t *testing.T) {
-	noLeaks(t)
-	cmd := helperCommand("host")
+	childtest.NoLeaks(t)
+	cmd := childtest.Command("host")
 	cmd.Env = append(cmd.Env, pconn.TraceVariable+"=stderr")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -65,7 +66,7 @@ func TestStderrIsPassedThrough(t *testing.T) {
 
 // The child's ends of the pipes block, ours do not, and it has no other descriptor.
 func TestChildDescriptors(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	out := filepath.Join(t.TempDir(), "out")
 	child := start(t, nil, "descriptors", out)
 	require.NoError(t, child.Wait())
@@ -78,9 +79,9 @@ func TestManyChildren(t *testing.T) { startAndStop(t, 40) }
 
 // startAndStop starts and stops so many children, after which nothing has grown.
 func startAndStop(t *testing.T, n int) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	// A process of its own, so that other tests' descriptors do not disturb.
-	text, code := output(helperCommand("many", strconv.Itoa(n)))
+	text, code := output(childtest.Command("many", strconv.Itoa(n)))
 	require.Equal(t, 0, code, text)
 	t.Log(text)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -37,7 +38,7 @@ func open(t *testing.T, at string) endpoint.Transport {
 }
 
 // joined serves a listener, each connection joined to an endpoint of its own, until the test ends.
-func joined(t *testing.T, l *endpoint.Listener, to string, log *lockedBuffer) (stop func() error) {
+func joined(t *testing.T, l *endpoint.Listener, to string, log *childtest.Buffer) (stop func() error) {
 	t.Helper()
 	e, err := endpoint.Parse(to)
 	require.NoError(t, err)
@@ -69,8 +70,8 @@ func TestJoinChild(t *testing.T) {
 		"tls":  "tls:127.0.0.1:0#" + a.files(t, "server", valid),
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
-			var log lockedBuffer
+			childtest.NoLeaks(t)
+			var log childtest.Buffer
 			l := listen(t, at)
 			stop := joined(t, l, quoted("serve"), &log)
 			where := name + ":" + l.Addr().String()
@@ -100,12 +101,12 @@ func TestJoinChild(t *testing.T) {
 
 // How a child ends is logged, and so is one that cannot be started.
 func TestJoinChildThatFails(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	for to, text := range map[string]string{
 		quoted("exit", "7"): "exit status 7",
 		"exec:/no/such":     "no such file",
 	} {
-		var log lockedBuffer
+		var log childtest.Buffer
 		l := listen(t, "tcp:127.0.0.1:0")
 		stop := joined(t, l, to, &log)
 		nc, err := net.Dial("tcp", l.Addr().String())
@@ -128,8 +129,8 @@ func TestJoinHalfClose(t *testing.T) {
 		"tls":      "tls:127.0.0.1:0#" + a.files(t, "server", valid),
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
-			var log lockedBuffer
+			childtest.NoLeaks(t)
+			var log childtest.Buffer
 			l := listen(t, at)
 			stop := joined(t, l, "exec:sha256sum", &log) // says nothing before the end of its input
 			where := map[string]string{
@@ -156,7 +157,7 @@ func TestJoinHalfClose(t *testing.T) {
 
 // Two connected endpoints are joined once; descriptors too.
 func TestJoinDescriptors(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	ours, theirs := socketPair(t)
 	defer closeFiles(ours)
 	fd := open(t, fmt.Sprintf("fd:%d", theirs.Fd()))
@@ -175,7 +176,7 @@ func TestJoinDescriptors(t *testing.T) {
 
 // A client that is gone, in whatever way, takes its child with it.
 func TestJoinClientIsGone(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	for name, leave := range map[string]func(*net.TCPConn) error{
 		"closed": (*net.TCPConn).Close,
 		"reset": func(c *net.TCPConn) error {
@@ -183,7 +184,7 @@ func TestJoinClientIsGone(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log lockedBuffer
+			var log childtest.Buffer
 			l := listen(t, "tcp:127.0.0.1:0")
 			joined(t, l, "exec:cat", &log)
 			nc, err := net.Dial("tcp", l.Addr().String())
@@ -192,17 +193,17 @@ func TestJoinClientIsGone(t *testing.T) {
 			require.NoError(t, err)
 			_, err = io.ReadFull(nc, make([]byte, 1))
 			require.NoError(t, err)
-			require.Len(t, children(t), 1)
+			require.Len(t, childtest.Children(t), 1)
 			require.NoError(t, leave(nc.(*net.TCPConn)))
-			require.Eventually(t, func() bool { return len(children(t)) == 0 }, 10*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return len(childtest.Children(t)) == 0 }, 10*time.Second, 5*time.Millisecond)
 		})
 	}
 }
 
 // A writer whose reader has gone does not hang, and what that one said last arrives.
 func TestJoinPeerStopsReading(t *testing.T) {
-	noLeaks(t)
-	var log lockedBuffer
+	childtest.NoLeaks(t)
+	var log childtest.Buffer
 	l := listen(t, "tcp:127.0.0.1:0")
 	joined(t, l, "exec:sh -c 'exec <&-; echo last words'", &log)
 	nc, err := net.Dial("tcp", l.Addr().String())
@@ -220,8 +221,8 @@ func TestJoinPeerStopsReading(t *testing.T) {
 
 // The end of a server lets what was asked be answered.
 func TestJoinDrains(t *testing.T) {
-	noLeaks(t)
-	var log lockedBuffer
+	childtest.NoLeaks(t)
+	var log childtest.Buffer
 	l := listen(t, "unix:"+filepath.Join(t.TempDir(), "s"))
 	stop := joined(t, l, quoted("serve"), &log)
 	conn := dial(t, l, &pconn.Options{Handler: pconn.HandlerFunc(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
@@ -236,7 +237,7 @@ func TestJoinDrains(t *testing.T) {
 
 // One that does not heed the end is stopped.
 func TestJoinDoesNotDrain(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -244,7 +245,7 @@ func TestJoinDoesNotDrain(t *testing.T) {
 	began := time.Now()
 	err := endpoint.Join(ctx, pipeEnd{theirs}, open(t, "exec:sleep 60"), nil)
 	require.ErrorIs(t, err, endpoint.ErrNotDrained)
-	require.Contains(t, exitErrorOf(t, err).Error(), "stopped by SIGTERM")
+	require.Contains(t, childtest.ExitOf(t, err).Error(), "stopped by SIGTERM")
 	require.Less(t, time.Since(began), 15*time.Second)
 }
 
@@ -254,7 +255,7 @@ type pipeEnd struct{ net.Conn }
 func (p pipeEnd) CloseWrite() error { return p.Close() }
 
 func TestOpenRefusals(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, e := range []endpoint.Opener{

@@ -13,12 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // A connection ends in good order after as many requests as it may make, and the next one has as many.
 func TestListenerLimitsRequests(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	l.Limits = endpoint.Limits{MaxRequests: 3, MaxConns: 1}
 	release := make(chan struct{})
@@ -54,7 +55,7 @@ func TestListenerLimitsRequests(t *testing.T) {
 
 // A peer with extensions knows that what was over the limit was not begun, and may be asked of another connection.
 func TestListenerLimitsRequestsWithExtensions(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	l.Limits.MaxRequests = 1
 	entered, release := make(chan struct{}), make(chan struct{})
@@ -77,7 +78,7 @@ func TestListenerLimitsRequestsWithExtensions(t *testing.T) {
 
 // A peer that does not go after the last request loses its place all the same.
 func TestListenerLimitsRequestsOfStubborn(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	l.Limits = endpoint.Limits{MaxRequests: 1, MaxConns: 1}
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), DrainTimeout: 30 * time.Millisecond})
@@ -95,10 +96,10 @@ func TestListenerLimitsRequestsOfStubborn(t *testing.T) {
 
 // A peer that sends no packet is closed in time; one that has sent one may be silent after.
 func TestListenerLimitsFirstPacket(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	l.Limits.FirstPacket = 100 * time.Millisecond
-	var log lockedBuffer
+	var log childtest.Buffer
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	busy, idle := dial(t, l, nil), dial(t, l, nil)
 	_, err := busy.Do(t.Context(), pconn.Request{})
@@ -111,7 +112,7 @@ func TestListenerLimitsFirstPacket(t *testing.T) {
 }
 
 func TestListenerLimitsThatMakeNoSense(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	for text, limits := range map[string]endpoint.Limits{
 		"MaxConns":    {MaxConns: -1},
 		"Handshake":   {Handshake: -1},

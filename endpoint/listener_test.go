@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -49,7 +50,7 @@ func listen(t *testing.T, where string) *endpoint.Listener {
 }
 
 func TestListenerLimitsConnections(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	l.Limits.MaxConns = 1
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
@@ -77,7 +78,7 @@ func TestListenerLimitsConnections(t *testing.T) {
 
 // The end of a server's context lets what was asked be answered.
 func TestListenerDrains(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "unix:"+filepath.Join(t.TempDir(), "s"))
 	entered, leave := make(chan struct{}), make(chan struct{})
 	stop := serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(func(context.Context, *pconn.Request) (pconn.Reply, error) {
@@ -107,7 +108,7 @@ func TestListenerDrains(t *testing.T) {
 
 // One that does not end is closed, and named.
 func TestListenerDoesNotDrain(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	entered := make(chan struct{})
 	stop := serve(t, l, &pconn.Options{
@@ -127,7 +128,7 @@ func TestListenerDoesNotDrain(t *testing.T) {
 
 // Close ends Serve and Accept, in good order.
 func TestListenerClose(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	accepted := make(chan error, 1)
 	go func() {
@@ -142,7 +143,7 @@ func TestListenerClose(t *testing.T) {
 
 // Accept hands out connections, for who wants to call those that come.
 func TestListenerAccept(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -167,9 +168,9 @@ func TestListenerAccept(t *testing.T) {
 
 // How a connection ends is logged, and concerns no other.
 func TestListenerGoesOnAfterGarbage(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
-	var log lockedBuffer
+	var log childtest.Buffer
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	conn := dial(t, l, nil)
 	garbage, err := net.Dial("tcp", l.Addr().String())
@@ -187,9 +188,9 @@ func TestListenerGoesOnAfterGarbage(t *testing.T) {
 
 // Without descriptors accepting pauses, and goes on when there are some.
 func TestListenerWithoutDescriptors(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
-	var log lockedBuffer
+	var log childtest.Buffer
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	conn := dial(t, l, nil)
 	_, err := conn.Do(t.Context(), pconn.Request{})

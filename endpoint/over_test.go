@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -24,7 +25,7 @@ func TestOver(t *testing.T) {
 		endpoint.OverSocket: "0 file blocks\n1 pipe blocks\n2 pipe blocks\n3 socket blocks\n",
 	} {
 		t.Run(over.String(), func(t *testing.T) {
-			noLeaks(t)
+			childtest.NoLeaks(t)
 			child := start(t, &endpoint.StartOptions{Over: over, Conn: pconn.Options{Handler: pconn.HandlerFunc(echo)}}, "serve")
 			payload := bytes.Repeat([]byte("over "), 100_000)
 			resp, err := child.Do(t.Context(), pconn.Request{Type: typeBack, Payload: payload})
@@ -56,12 +57,12 @@ func describeNull(s string) string {
 
 // Its standard input and output are what the command says, and its other descriptors come first.
 func TestOverBesideOtherDescriptors(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
 	var stdout bytes.Buffer
-	cmd := helperCommand("serve")
+	cmd := childtest.Command("serve")
 	cmd.Stdin, cmd.Stdout = bytes.NewReader([]byte("x")), &stdout
 	cmd.ExtraFiles = []*os.File{w}
 	child := startCommand(t, &endpoint.StartOptions{Over: endpoint.OverSocket}, cmd)
@@ -80,7 +81,7 @@ func TestOverBesideOtherDescriptors(t *testing.T) {
 
 // Over a socket each end knows the other's process.
 func TestOverSocketKnowsThePeer(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	child := start(t, &endpoint.StartOptions{Over: endpoint.OverSocket}, "serve")
 	require.Equal(t, child.PID(), child.Peer().PID)
 	resp, err := child.Do(t.Context(), pconn.Request{Type: typePeer})
@@ -90,28 +91,28 @@ func TestOverSocketKnowsThePeer(t *testing.T) {
 
 // A child that dies is known by its end of the socket, and what is below it holds up nobody.
 func TestOverSocketTroubles(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	opts := short(pconn.Options{})
 	opts.Over = endpoint.OverSocket
 	child := start(t, opts, "serve")
 	_, err := child.Do(t.Context(), pconn.Request{Type: typeExit, Flags: 7, Payload: []byte("last words")})
-	exit := exitErrorOf(t, err)
+	exit := childtest.ExitOf(t, err)
 	require.Equal(t, 7, exit.Code)
 	require.Equal(t, "last words", string(exit.Stderr))
 
 	child = start(t, opts, "deaf")
 	_, err = child.Do(t.Context(), pconn.Request{})
 	require.NoError(t, err)
-	require.Equal(t, endpoint.StepTerm, exitErrorOf(t, child.Close()).Step)
+	require.Equal(t, endpoint.StepTerm, childtest.ExitOf(t, child.Close()).Step)
 }
 
 func TestFDVariableIsChecked(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	for value, text := range map[string]string{
 		"three": `PACKETSTREAM_FD: "three" is no descriptor`,
 		"77,78": "PACKETSTREAM_FD=77,78: ",
 	} {
-		cmd := helperCommand("serve")
+		cmd := childtest.Command("serve")
 		cmd.Env = append(cmd.Env, endpoint.FDVariable+"="+value)
 		out, code := output(cmd)
 		require.Equal(t, 1, code)
@@ -119,14 +120,14 @@ func TestFDVariableIsChecked(t *testing.T) {
 	}
 	// One that was meant for this process is not passed on to a child that has its standard ones.
 	t.Setenv(endpoint.FDVariable, "77,78")
-	child := startCommand(t, nil, helperCommand("serve"))
+	child := startCommand(t, nil, childtest.Command("serve"))
 	_, err := child.Do(t.Context(), pconn.Request{})
 	require.NoError(t, err)
 	require.NoError(t, child.Close())
 }
 
 func TestChecksum(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	path := filepath.Join(t.TempDir(), "program")
 	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\nexit 3\n"), 0o700))
 	const sum = "2C8FA2A9B3E2E5F6"
@@ -138,7 +139,7 @@ func TestChecksum(t *testing.T) {
 
 	child := startCommand(t, &endpoint.StartOptions{SHA256: wrong.Got}, exec.Command(path))
 	_, err = child.Do(t.Context(), pconn.Request{})
-	require.Equal(t, 3, exitErrorOf(t, err).Code)
+	require.Equal(t, 3, childtest.ExitOf(t, err).Code)
 	_, err = endpoint.Start(t.Context(), exec.Command("/no/such/program"), &endpoint.StartOptions{SHA256: sum})
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

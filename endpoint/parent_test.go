@@ -17,13 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // parentOf starts a child that heeds neither the end of its input nor SIGTERM, says its number and stays. Threads
 // come and go meanwhile.
 func parentOf(args []string) error {
-	child, err := endpoint.Start(context.Background(), helperCommand(args[0]), nil)
+	child, err := endpoint.Start(context.Background(), childtest.Command(args[0]), nil)
 	if err != nil {
 		return err
 	}
@@ -49,8 +50,8 @@ func parentOf(args []string) error {
 func TestParentIsKilled(t *testing.T) {
 	for _, mode := range []string{"serve", "deaf", "deaf and stubborn"} {
 		t.Run(mode, func(t *testing.T) {
-			noLeaks(t)
-			cmd := helperCommand("parent", mode)
+			childtest.NoLeaks(t)
+			cmd := childtest.Command("parent", mode)
 			cmd.Stderr = os.Stderr
 			stdout, err := cmd.StdoutPipe()
 			require.NoError(t, err)
@@ -61,17 +62,17 @@ func TestParentIsKilled(t *testing.T) {
 			require.NoError(t, syscall.Kill(pid, 0))
 			require.NoError(t, cmd.Process.Kill())
 			_ = cmd.Wait() // killed
-			awaitGone(t, pid)
+			childtest.AwaitGone(t, pid)
 		})
 	}
 }
 
 // A parent-death signal that the command asks for itself is heeded.
 func TestParentDeathSignalOfTheCommand(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := helperCommand("death signal")
+	cmd := childtest.Command("death signal")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGUSR1}
 	child := startCommand(t, nil, cmd)
 	resp, err := child.Do(t.Context(), pconn.Request{})
@@ -100,9 +101,9 @@ func serveDeathSignal() error {
 
 // A process descriptor that the command asks for stays the command's.
 func TestPidfdOfTheCommand(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	pidfd := -1
-	cmd := helperCommand("serve")
+	cmd := childtest.Command("serve")
 	cmd.SysProcAttr = &syscall.SysProcAttr{PidFD: &pidfd}
 	child := startCommand(t, nil, cmd)
 	_, err := child.Do(t.Context(), pconn.Request{})
@@ -113,7 +114,7 @@ func TestPidfdOfTheCommand(t *testing.T) {
 
 // Signals go to the whole group, and to nobody when all is over.
 func TestChildSignal(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	child := start(t, nil, "signals")
 	resp, err := child.Do(t.Context(), pconn.Request{})
 	require.NoError(t, err)
@@ -137,19 +138,19 @@ func serveUntilSignalled() error {
 
 // A child that has made another group of itself is found nevertheless.
 func TestChildLeavesItsGroup(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	child := start(t, short(pconn.Options{}), "other group")
 	resp, err := child.Do(t.Context(), pconn.Request{Type: typeInspect})
 	require.NoError(t, err)
 	require.NotEqual(t, fmt.Sprintf("pid %d pgid %d", child.PID(), child.PID()), string(resp.Payload))
-	exit := exitErrorOf(t, child.Close())
+	exit := childtest.ExitOf(t, child.Close())
 	require.Equal(t, endpoint.StepTerm, exit.Step)
 	require.Equal(t, syscall.SIGTERM, exit.Signal)
 }
 
 // What a child has used up is known when it has ended.
 func TestExitTellsWhatWasUsed(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	child := start(t, nil, "serve")
 	_, err := child.Do(t.Context(), pconn.Request{Type: typeBurn})
 	require.NoError(t, err)

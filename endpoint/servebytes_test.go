@@ -14,10 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 )
 
 // echoing serves bytes until the test ends: each connection is told what it says.
-func echoing(t *testing.T, limits endpoint.Limits, log *lockedBuffer) *endpoint.Listener {
+func echoing(t *testing.T, limits endpoint.Limits, log *childtest.Buffer) *endpoint.Listener {
 	t.Helper()
 	l := listen(t, "tcp:127.0.0.1:0")
 	l.Limits = limits
@@ -55,8 +56,8 @@ func requireEcho(t *testing.T, nc net.Conn) {
 }
 
 func TestServeBytesLimitsConnections(t *testing.T) {
-	noLeaks(t)
-	var log lockedBuffer
+	childtest.NoLeaks(t)
+	var log childtest.Buffer
 	l := echoing(t, endpoint.Limits{MaxConns: 2}, &log)
 	first, second := bytesTo(t, l), bytesTo(t, l)
 	requireEcho(t, first)
@@ -77,8 +78,8 @@ func TestServeBytesLimitsConnections(t *testing.T) {
 
 // Without descriptors accepting pauses, those there are go on, and others are taken when there are some.
 func TestServeBytesWithoutDescriptors(t *testing.T) {
-	noLeaks(t)
-	var log lockedBuffer
+	childtest.NoLeaks(t)
+	var log childtest.Buffer
 	l := echoing(t, endpoint.Limits{}, &log)
 	first := bytesTo(t, l)
 	requireEcho(t, first)
@@ -89,7 +90,7 @@ func TestServeBytesWithoutDescriptors(t *testing.T) {
 
 // acceptWithoutDescriptors has a client come while this process has no descriptor left to accept it with, and waits until
 // the log says so.
-func acceptWithoutDescriptors(t *testing.T, l *endpoint.Listener, log *lockedBuffer) {
+func acceptWithoutDescriptors(t *testing.T, l *endpoint.Listener, log *childtest.Buffer) {
 	t.Helper()
 	// The client's socket is made before, and connected when there is no other descriptor left.
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -11,18 +11,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 // remote is a helper as a command for a shell elsewhere.
 func remote(mode string) string {
-	cmd := helperCommand(mode)
-	return strings.TrimPrefix(endpoint.Exec{Args: []string{"env", modeVariable + "=" + mode, "GORACE=atexit_sleep_ms=0", cmd.Path}}.String(), "exec:")
+	cmd := childtest.Command(mode)
+	return strings.TrimPrefix(endpoint.Exec{Args: []string{"env", childtest.Variable + "=" + mode, "GORACE=atexit_sleep_ms=0", cmd.Path}}.String(), "exec:")
 }
 
 func TestLiveSSH(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	livepeer.SSHD(t)
 	conn, err := endpoint.Dial(t.Context(), "ssh:peer//"+remote("serve"), &pconn.Options{Handler: pconn.HandlerFunc(echo)})
 	require.NoError(t, err)
@@ -45,7 +46,7 @@ func TestLiveSSH(t *testing.T) {
 	conn, err = endpoint.Dial(t.Context(), "ssh:peer//echo out of paper >&2; exit 7", nil)
 	require.NoError(t, err)
 	_, err = conn.Do(t.Context(), pconn.Request{})
-	exit := exitErrorOf(t, err)
+	exit := childtest.ExitOf(t, err)
 	require.Equal(t, 7, exit.Code)
 	require.Contains(t, string(exit.Stderr), "out of paper")
 	require.Error(t, conn.Close())
@@ -54,7 +55,7 @@ func TestLiveSSH(t *testing.T) {
 	conn, err = endpoint.Dial(t.Context(), "ssh:peer:1//true", nil)
 	require.NoError(t, err)
 	_, err = conn.Do(t.Context(), pconn.Request{})
-	exit = exitErrorOf(t, err)
+	exit = childtest.ExitOf(t, err)
 	require.Equal(t, 255, exit.Code)
 	require.Contains(t, string(exit.Stderr), "port 1: Connection refused")
 	require.Error(t, conn.Close())
@@ -62,7 +63,7 @@ func TestLiveSSH(t *testing.T) {
 
 // What ssh is given is the host and one command, whatever is in them.
 func TestSSHCommand(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	dir := t.TempDir()
 	fake := "#!/bin/sh\nprintf '%s\\n' \"$@\" >" + dir + "/args\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ssh"), []byte(fake), 0o700))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/pconn"
 )
@@ -28,7 +29,7 @@ func output(cmd *exec.Cmd) (string, int) {
 }
 
 func TestServeStdioRefusals(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	terminal, other := openTerminal(t)
 	defer terminal.Close()
 	defer other.Close()
@@ -53,7 +54,7 @@ func TestServeStdioRefusals(t *testing.T) {
 		"wrong way":    {r, r, statusStdio, "standard output: bad file descriptor"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := helperCommand("serve")
+			cmd := childtest.Command("serve")
 			if test.in != nil {
 				cmd.Stdin = test.in
 			}
@@ -67,7 +68,7 @@ func TestServeStdioRefusals(t *testing.T) {
 	}
 	for name, redirect := range map[string]string{"input": "<&-", "output": ">&-"} {
 		t.Run("closed "+name, func(t *testing.T) {
-			cmd := helperCommand("serve")
+			cmd := childtest.Command("serve")
 			cmd.Args = []string{"/bin/sh", "-c", `exec "$0" ` + redirect, cmd.Path}
 			cmd.Path = "/bin/sh"
 			cmd.Stdin, cmd.Stdout = r, w
@@ -81,14 +82,14 @@ func TestServeStdioRefusals(t *testing.T) {
 // Standard input and output may be any kind of stream, and the flags of those who share them stay.
 func TestServeStdioOverAnything(t *testing.T) {
 	serve := func(t *testing.T, in, out *os.File) *exec.Cmd {
-		cmd := helperCommand("serve")
+		cmd := childtest.Command("serve")
 		cmd.Stdin, cmd.Stdout = in, out
 		cmd.Stderr = os.Stderr
 		require.NoError(t, cmd.Start())
 		return cmd
 	}
 	t.Run("pipes", func(t *testing.T) {
-		noLeaks(t)
+		childtest.NoLeaks(t)
 		r1, w1, err := os.Pipe()
 		require.NoError(t, err)
 		r2, w2, err := os.Pipe()
@@ -101,7 +102,7 @@ func TestServeStdioOverAnything(t *testing.T) {
 		require.NoError(t, cmd.Wait())
 	})
 	t.Run("one socket", func(t *testing.T) {
-		noLeaks(t)
+		childtest.NoLeaks(t)
 		ours, theirs := socketPair(t)
 		cmd := serve(t, theirs, theirs)
 		talk(t, ours, ours)
@@ -110,7 +111,7 @@ func TestServeStdioOverAnything(t *testing.T) {
 		require.NoError(t, cmd.Wait())
 	})
 	t.Run("files", func(t *testing.T) {
-		noLeaks(t)
+		childtest.NoLeaks(t)
 		dir := t.TempDir()
 		var b []byte
 		for tag := range uint64(3) {
@@ -153,13 +154,13 @@ func talk(t *testing.T, r, w *os.File) {
 
 // A print to a standard error that nobody reads any more does not end the helper.
 func TestServeStdioSurvivesBrokenStderr(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	in, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
 	defer in.Close()
-	cmd := helperCommand("serve")
+	cmd := childtest.Command("serve")
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
@@ -178,8 +179,8 @@ func TestServeStdioSurvivesBrokenStderr(t *testing.T) {
 
 // The error of the connection is what the helper may exit with.
 func TestServeStdioReturnsWhatEndedIt(t *testing.T) {
-	noLeaks(t)
-	cmd := helperCommand("serve")
+	childtest.NoLeaks(t)
+	cmd := childtest.Command("serve")
 	cmd.Stdin = bytes.NewReader([]byte("GET / HTTP/1.1\r\n\r\n"))
 	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	require.NoError(t, err)
@@ -192,7 +193,7 @@ func TestServeStdioReturnsWhatEndedIt(t *testing.T) {
 
 // A helper whose standard input is a socket knows who is at the other end; nothing is known of a pipe's.
 func TestFDPeer(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	ours, theirs := socketPair(t)
 	defer closeFiles(ours, theirs)
 	conn, err := endpoint.FD{R: int(theirs.Fd()), W: int(theirs.Fd())}.Dial(t.Context(), nil)

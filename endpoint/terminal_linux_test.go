@@ -8,17 +8,19 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/internal/childtest"
 )
 
 // Where there is a terminal ssh may ask there: it is in the foreground group, and is not stopped when it reads.
 func TestSSHAsksAtTheTerminal(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	dir := t.TempDir()
 	fake := "#!/bin/sh\nprintf 'password: ' >/dev/tty; read answer </dev/tty; echo \"$answer\" >" + dir + "/answer\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ssh"), []byte(fake), 0o700))
 	terminal, other := openTerminal(t)
 	defer other.Close()
-	cmd := helperCommand("serve endpoint", "ssh:host//helper")
+	cmd := childtest.Command("serve endpoint", "ssh:host//helper")
 	cmd.Env = append(cmd.Env, "PATH="+dir+":"+os.Getenv("PATH"))
 	cmd.Stdin = terminal
 	var stderr bytes.Buffer

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -87,10 +88,10 @@ func valid(*x509.Certificate) {}
 func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }
 
 // serveTLS serves at a port that the system chooses, until the test ends.
-func serveTLS(t *testing.T, params string, opts *pconn.Options) (at string, log *lockedBuffer) {
+func serveTLS(t *testing.T, params string, opts *pconn.Options) (at string, log *childtest.Buffer) {
 	t.Helper()
 	l := listen(t, "tls:127.0.0.1:0#"+params)
-	log = new(lockedBuffer)
+	log = new(childtest.Buffer)
 	opts.Logger = slog.New(slog.NewTextHandler(log, nil))
 	serve(t, l, opts)
 	return "tls:" + l.Addr().String(), log
@@ -98,7 +99,7 @@ func serveTLS(t *testing.T, params string, opts *pconn.Options) (at string, log 
 
 // Each end shows its certificate, and sees the other's.
 func TestTLSMutual(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	a := newAuthority(t)
 	names := make(chan string, 1)
 	at, _ := serveTLS(t, a.files(t, "server", valid)+"&ca="+a.file, &pconn.Options{
@@ -123,7 +124,7 @@ func TestTLSMutual(t *testing.T) {
 // A server without authorities asks for no certificate; the key may be in the certificate's file, and the server's
 // name another than the host.
 func TestTLSOneSided(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	a := newAuthority(t)
 	a.sign(t, "server", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"packets.example"}, nil })
 	at, _ := serveTLS(t, "cert="+a.dir+"/server.pem", &pconn.Options{Handler: pconn.HandlerFunc(echo)})
@@ -170,7 +171,7 @@ func TestTLSRefusals(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			childtest.NoLeaks(t)
 			at, log := serveTLS(t, tc.server, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
 			conn, err := endpoint.Dial(t.Context(), at+"#"+tc.client, nil)
 			if err == nil {
@@ -187,7 +188,7 @@ func TestTLSRefusals(t *testing.T) {
 }
 
 func TestTLSFilesThatAreWrong(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	a := newAuthority(t)
 	a.sign(t, "one", valid)
 	a.sign(t, "two", valid)
@@ -208,7 +209,7 @@ func TestTLSFilesThatAreWrong(t *testing.T) {
 
 // Config is the base for the files, and is not changed.
 func TestTLSConfig(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	a := newAuthority(t)
 	a.sign(t, "server", valid)
 	base := &tls.Config{MinVersion: tls.VersionTLS13}
@@ -223,11 +224,11 @@ func TestTLSConfig(t *testing.T) {
 
 // A peer that connects and says nothing has its time, and does not hold up the others.
 func TestTLSHandshakeTakesTooLong(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	a := newAuthority(t)
 	l := listen(t, "tls:127.0.0.1:0#"+a.files(t, "server", valid))
 	l.Limits.Handshake = 50 * time.Millisecond
-	var log lockedBuffer
+	var log childtest.Buffer
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	silent, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
@@ -245,7 +246,7 @@ func TestTLSHandshakeTakesTooLong(t *testing.T) {
 
 // Accept tells of a peer that was not admitted, and goes on.
 func TestTLSAccept(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	a := newAuthority(t)
 	l := listen(t, "tls:127.0.0.1:0#"+a.files(t, "server", valid))
 	garbage, err := net.Dial("tcp", l.Addr().String())

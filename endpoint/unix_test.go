@@ -16,11 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
 func TestUnixMode(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	defer unix.Umask(unix.Umask(0))
 	for mode, want := range map[fs.FileMode]fs.FileMode{0: 0o600, 0o660: 0o660, 0o666: 0o666} {
 		e := endpoint.Unix{Path: filepath.Join(t.TempDir(), "s"), Mode: mode}
@@ -45,7 +46,7 @@ func leaveStale(t *testing.T, path string) {
 }
 
 func TestUnixStaleSocket(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	path := filepath.Join(t.TempDir(), "s")
 	leaveStale(t, path)
 	l, err := endpoint.Listen(t.Context(), "unix:"+path)
@@ -62,7 +63,7 @@ func TestUnixStaleSocket(t *testing.T) {
 }
 
 func TestUnixRemovesNothingElse(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, []byte("precious"), 0o600))
@@ -87,7 +88,7 @@ func TestUnixRemovesNothingElse(t *testing.T) {
 
 // Close removes its own socket, and none that has taken the path since.
 func TestUnixCloseLeavesAnothersSocket(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	path := filepath.Join(t.TempDir(), "s")
 	l := listen(t, "unix:"+path)
 	require.NoError(t, os.Remove(path))
@@ -101,7 +102,7 @@ func TestUnixCloseLeavesAnothersSocket(t *testing.T) {
 
 // Of many that find the same stale socket one serves, and the others are told.
 func TestUnixStaleSocketRace(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	path := filepath.Join(t.TempDir(), "s")
 	leaveStale(t, path)
 	var wg sync.WaitGroup
@@ -125,7 +126,7 @@ func TestUnixStaleSocketRace(t *testing.T) {
 
 // Another that holds the directory's lock is waited for, for as long as the context allows.
 func TestUnixDirectoryLocked(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	dir := t.TempDir()
 	d, err := os.Open(dir)
 	require.NoError(t, err)
@@ -141,7 +142,7 @@ func TestUnixDirectoryLocked(t *testing.T) {
 
 // A name that looks like one without a file is a file.
 func TestUnixPathThatBeginsWithAt(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	t.Chdir(t.TempDir())
 	l := listen(t, "unix:@s")
 	st, err := os.Lstat("@s")

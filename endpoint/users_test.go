@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -31,8 +32,8 @@ func TestUsers(t *testing.T) {
 		"abstract": func(uids []int) endpoint.Listenable { return endpoint.UnixAbstract{Name: t.Name(), UIDs: uids} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
-			var log lockedBuffer
+			childtest.NoLeaks(t)
+			var log childtest.Buffer
 			l, err := e([]int{another}).Listen(t.Context())
 			require.NoError(t, err)
 			serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -45,7 +46,7 @@ func TestUsers(t *testing.T) {
 			require.Contains(t, log.String(), "the peer's user is "+strconv.Itoa(self)+" (process "+strconv.Itoa(os.Getpid())+"); allowed: 4321")
 		})
 	}
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "unix:"+filepath.Join(t.TempDir(), "s")+"#allow="+strconv.Itoa(self))
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
 	_, err := dial(t, l, nil).Do(t.Context(), pconn.Request{})
@@ -60,7 +61,7 @@ func TestUsers(t *testing.T) {
 // A socket without a file is for its own user and root, unless it says otherwise. Another user can only be had by root;
 // anybody else is refused where only another is let in.
 func TestUnixAbstractOfAnotherUser(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	isRoot := os.Getuid() == 0
 	for params, lets := range map[string]struct{ self, other bool }{
 		"":            {true, false},
@@ -69,7 +70,7 @@ func TestUnixAbstractOfAnotherUser(t *testing.T) {
 	} {
 		l := listen(t, "unix-abstract:"+t.Name()+params)
 		stop := serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
-		cmd := helperCommand("say hello", "unix-abstract:"+t.Name()+"#allow=any")
+		cmd := childtest.Command("say hello", "unix-abstract:"+t.Name()+"#allow=any")
 		want := lets.self
 		if isRoot {
 			want = lets.other
@@ -94,7 +95,7 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 func TestUnixAbstract(t *testing.T) {
-	noLeaks(t)
+	childtest.NoLeaks(t)
 	l := listen(t, "unix-abstract:"+t.Name())
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
 	conn, err := endpoint.Dial(t.Context(), "unix-abstract:"+t.Name(), nil)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/endpoint/pool"
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -42,7 +43,7 @@ func killUnderLoad(t *testing.T, d time.Duration) {
 				if n%10 == 0 {
 					req.Type, req.Flags = typeSleep, 20
 				}
-				resp, err := p.Do(soon(t), req)
+				resp, err := p.Do(childtest.Soon(t), req)
 				var exit *endpoint.ExitError
 				switch {
 				case err == nil:

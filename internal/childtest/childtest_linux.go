@@ -20,11 +20,11 @@ import (
 // Limit is how long anything may take that a test waits for.
 const Limit = 10 * time.Second
 
-// modeVariable makes the test's binary be a child instead.
-const modeVariable = "PACKETSTREAM_TEST_CHILD"
+// Variable makes the test's binary be a child instead.
+const Variable = "PACKETSTREAM_TEST_CHILD"
 
 // Mode returns what this process is to be as a child, "" if it is the test.
-func Mode() string { return os.Getenv(modeVariable) }
+func Mode() string { return os.Getenv(Variable) }
 
 // Command returns a command that is the test's binary as a child.
 func Command(mode string, args ...string) *exec.Cmd {
@@ -34,7 +34,7 @@ func Command(mode string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(self, args...)
 	// With the race detector a process would sleep for a second before it exits.
-	cmd.Env = append(os.Environ(), modeVariable+"="+mode, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), Variable+"="+mode, "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 

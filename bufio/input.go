@@ -23,11 +23,13 @@ type Input struct {
 	got  int64 // bytes that came from the stream
 	err  error // what the stream ended with, given when the buffer is empty
 
-	into   []byte // where a read that goes past the buffer puts its bytes
-	need   int    // how many bytes a read is to make buffered in all
-	size   int    // of the next buffer
-	pooled bool   // buf is from the pool, and may be written to
-	filled bool   // the last read into the buffer filled it
+	into   []byte     // where a read that goes past the buffer puts its bytes
+	need   int        // how many bytes a read is to make buffered in all
+	size   int        // of the next buffer
+	before func() int // called before it waits
+	eager  eagerness
+	pooled bool // buf is from the pool, and may be written to
+	filled bool // the last read into the buffer filled it
 	reads  atomic.Uint64
 }
 
@@ -75,6 +77,13 @@ func (in *Input) Reads() uint64 { return in.reads.Load() }
 
 // Buffered returns how many bytes can be taken without reading.
 func (in *Input) Buffered() int { return in.w - in.r }
+
+// BeforeWait has f called whenever a call is about to wait for the stream, or may be about to, by the goroutine that
+// made the call. f returns 0, or, if bytes are expected at once, a number that is the greater the more are under way:
+// then, if it has paid lately, a descriptor is looked at some more times before anybody sleeps, and other goroutines
+// run meanwhile, for the longer the greater the number is. f must not use the Input, and must not wait. BeforeWait is
+// for who reads, as the other methods are; nil ends it.
+func (in *Input) BeforeWait(f func() (pace int)) { in.before = f }
 
 // Peek returns all that is buffered, without taking it, and reads first if that is less than n bytes. At the end
 // of the stream it returns fewer, and io.EOF; with any other error too it returns what there is. The slice is
@@ -381,6 +390,15 @@ func (in *Input) idle() {
 	if in.into == nil && in.Buffered() == 0 {
 		in.release()
 	}
+}
+
+// waits is called by an origin that may be about to wait, before it does, with no lock held. It returns what
+// BeforeWait's function does.
+func (in *Input) waits() (pace int) {
+	if in.before == nil {
+		return 0
+	}
+	return in.before()
 }
 
 func unexpected(err error) error {

@@ -12,7 +12,8 @@ import (
 // any.
 type origin interface {
 	// read makes one read into in.space(). With wait false it returns ErrWouldBlock instead of waiting.
-	// Before it waits it may call in.idle() and later in.space() again.
+	// Before it waits, or may wait, it calls in.waits(), with no lock held, and it may then call in.idle() and later
+	// in.space() again.
 	read(in *Input, wait bool) (int, error)
 	// skip passes over n bytes without reading them and reports whether it could; if not, nothing happened.
 	skip(n int64) bool
@@ -76,6 +77,7 @@ func (o *deadlined) read(in *Input, wait bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	in.waits()
 	n, err := o.r.Read(in.space())
 	if stopped := o.leave(seen); stopped != nil && n == 0 && (stopped == ErrClosed || isTimeout(err)) {
 		err = stopped

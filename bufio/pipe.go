@@ -88,6 +88,9 @@ func (o pipeOrigin) close() error    { o.p.close(&o.p.in); return nil }
 
 func (o pipeOrigin) read(in *Input, wait bool) (int, error) {
 	p := o.p
+	if wait {
+		in.waits()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen := p.in.interrupts

@@ -36,6 +36,9 @@ func newPump(r io.Reader) *pump {
 }
 
 func (p *pump) read(in *Input, wait bool) (int, error) {
+	if wait {
+		in.waits()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen := p.interrupts

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -171,6 +172,7 @@ func isErrno(err error) bool {
 // once reads once, and returns false to be called again when there is more: the poller is edge-triggered, so
 // waiting must follow an attempt that failed in the same call.
 func (o *raw) once(fd uintptr) bool {
+	o.in.eager.asked = false
 	for {
 		n, err := o.attempt(int(fd))
 		switch {
@@ -178,6 +180,7 @@ func (o *raw) once(fd uintptr) bool {
 		case err == unix.EAGAIN && !o.wait:
 			o.err = ErrWouldBlock
 			return true
+		case err == unix.EAGAIN && o.lookAgain():
 		case err == unix.EAGAIN && o.wake == nil:
 			o.in.idle()
 			return false
@@ -187,6 +190,7 @@ func (o *raw) once(fd uintptr) bool {
 			if o.err = o.check(); o.err != nil {
 				return true
 			}
+			o.in.eager.asked = false
 		case err != nil:
 			o.err = os.NewSyscallError("read", err)
 			return true
@@ -195,9 +199,27 @@ func (o *raw) once(fd uintptr) bool {
 			return true
 		default:
 			o.n = n
+			o.in.eager.found()
 			return true
 		}
 	}
+}
+
+// lookAgain says whether to look again at a descriptor that has nothing, instead of waiting, and lets other goroutines
+// run before.
+func (o *raw) lookAgain() bool {
+	e := &o.in.eager
+	if !e.asked {
+		e.begin(o.in.waits())
+	}
+	if o.check() != nil {
+		return false
+	}
+	n := e.next()
+	for range n {
+		runtime.Gosched()
+	}
+	return n > 0
 }
 
 // attempt makes one system call.

@@ -1,0 +1,66 @@
+package bufio
+
+// eagerness is how an Input looks at a descriptor again before it waits for it. To go to sleep and be woken costs more
+// than all else in the way of a short message, and so who expects an answer at once looks for about as long as both
+// ends would take for that. It is kept up while it pays: a peer that takes longer, or has no core to run on meanwhile,
+// costs some looks now and then.
+type eagerness struct {
+	failures int // more or less: what pays takes two back
+	skip     int // waits to come without a look
+
+	// Of the wait under way. Each look is further from the last than that was from the one before, by pace turns of
+	// other goroutines.
+	asked bool // whether to look is settled
+	pace  int  // 0: it does not look
+	gap   int
+	turns int
+}
+
+const (
+	// maxTurns is how many turns of other goroutines one wait takes, where there are none to run that is less than 0.1 ms.
+	maxTurns = 800
+
+	// So many failures are free. Each further one doubles the waits without a look, up to some hundreds: with one call
+	// at a time that are ten milliseconds.
+	freeFailures = 4
+	maxFailures  = freeFailures + 8
+)
+
+// begin settles whether to look during the wait that begins. pace is that of BeforeWait.
+func (e *eagerness) begin(pace int) {
+	e.asked, e.pace, e.gap, e.turns = true, pace, 0, 0
+	if pace > 0 && e.skip > 0 {
+		e.skip--
+		e.pace = 0
+	}
+}
+
+// next returns how many turns other goroutines are to have before the next look, or 0 if there is to be none.
+func (e *eagerness) next() int {
+	if e.pace == 0 {
+		return 0
+	}
+	if e.turns >= maxTurns {
+		e.failed()
+		return 0
+	}
+	e.gap += e.pace
+	e.turns += e.gap
+	return e.gap
+}
+
+// found ends the wait, or the read that did not have to wait.
+func (e *eagerness) found() {
+	if e.asked && e.pace > 0 {
+		e.failures = max(e.failures-2, 0)
+	}
+	e.asked = false
+}
+
+func (e *eagerness) failed() {
+	e.pace = 0
+	e.failures = min(e.failures+1, maxFailures)
+	if e.failures > freeFailures {
+		e.skip = 1 << (e.failures - freeFailures)
+	}
+}

@@ -25,6 +25,8 @@ type Conn struct {
 	counters Counters
 	inline   inliner
 	scratch  *scratch // of marked handlers; the receiver's
+	burst    burst    // kept for its next use; the receiver's
+	held     int      // packets since receiving last waited; the receiver's
 	channels channelTable
 	ext      extension
 	files    files
@@ -100,6 +102,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	c.receiving = true
 	c.prepareFiles()
 	in.Resume()
+	in.BeforeWait(c.beforeWait)
 	if o.Extensions != ExtensionsOff && (o.Extensions != ExtensionsLazy || o.Keepalive > 0 || c.files.takes) {
 		c.offer()
 	}
@@ -131,6 +134,7 @@ func (c *Conn) end(err error) {
 	c.receiving = false
 	c.interrupting.Unlock()
 	c.leaveFiles()
+	c.in.BeforeWait(nil)
 	c.windDown(err)
 }
 

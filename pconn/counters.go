@@ -4,20 +4,14 @@ import "sync/atomic"
 
 // Counters count what a connection has done. They are always on.
 type Counters struct {
-	PacketsIn, PacketsOut atomic.Uint64 // packets received, and queued to be sent
-	BytesIn, BytesOut     atomic.Uint64 // the bytes of those packets, headers included
+	// What the receiver counts comes first, and what those who send count last: they share no cache line.
 
-	// Packets and bytes counted as queued that were taken out again before any of them was sent, since
-	// their caller gave them up. Without a failure the rest reaches the peer.
-	Withdrawn, WithdrawnBytes atomic.Uint64
+	PacketsIn  atomic.Uint64 // packets received
+	BytesIn    atomic.Uint64 // the bytes of those packets, headers included
+	RequestsIn atomic.Uint64 // requests accepted
+	FramesIn   atomic.Uint64 // frames received on the reserved channel, HELLO not counted
 
-	Flushes         atomic.Uint64 // times that what was queued was handed to the system
-	Batches         atomic.Uint64 // flushes of more than one packet
-	SenderHandovers atomic.Uint64 // writes that the descriptor did not take at once
-	Handovers       atomic.Uint64 // handlers that receiving did not wait for, after it had begun to
-
-	RequestsOut   atomic.Uint64 // requests made
-	RequestsIn    atomic.Uint64 // requests accepted
+	Handovers     atomic.Uint64 // handlers that receiving did not wait for, after it had begun to
 	Rejected      atomic.Uint64 // requests of the peer that were refused
 	HandlerErrors atomic.Uint64 // handlers that returned an error or panicked
 	Cancelled     atomic.Uint64 // requests given up by their callers
@@ -26,7 +20,6 @@ type Counters struct {
 	CancelsIn     atomic.Uint64 // cancellations of the peer
 	PingsOut      atomic.Uint64 // pings sent, those of Options.Keepalive included
 	PingsIn       atomic.Uint64 // pings of the peer, all answered
-	FramesIn      atomic.Uint64 // frames received on the reserved channel, HELLO not counted
 
 	StreamsOut     atomic.Uint64 // streams opened
 	StreamsIn      atomic.Uint64 // streams that the peer opened
@@ -48,6 +41,17 @@ type Counters struct {
 	LateFrames      atomic.Uint64 // frames that crossed the end of their stream
 	DroppedTicks    atomic.Uint64 // ticks not taken in time
 	DroppedLogs     atomic.Uint64 // log records and trace lines not taken in time
+
+	// Packets and bytes counted as queued that were taken out again before any of them was sent, since
+	// their caller gave them up. Without a failure the rest reaches the peer.
+	Withdrawn, WithdrawnBytes atomic.Uint64
+
+	PacketsOut      atomic.Uint64 // packets queued to be sent
+	BytesOut        atomic.Uint64 // the bytes of those packets, headers included
+	RequestsOut     atomic.Uint64 // requests made
+	Flushes         atomic.Uint64 // times that what was queued was handed to the system
+	Batches         atomic.Uint64 // flushes of more than one packet
+	SenderHandovers atomic.Uint64 // writes that the descriptor did not take at once
 }
 
 // Counters returns the connection's counters, which go on counting.

@@ -240,7 +240,8 @@ func (c *Conn) endSending(err error) {
 	c.sendOne.Do(func() {
 		closeErr := c.out.Close()
 		if err == nil {
-			c.countSent(&packet.Header{Request: true})
+			eof := packet.Header{Request: true}
+			c.countSent(&eof, eof.Len())
 			if closeErr != nil {
 				c.logf(levelDebug, "closing the output", "error", closeErr)
 			}

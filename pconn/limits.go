@@ -47,6 +47,10 @@ const (
 	// many as a pipe holds.
 	maxHeld = 64 << 10
 
+	// eagerUpTo is how many packets may have come since receiving last waited, for it to look for more before it waits
+	// again.
+	eagerUpTo = 64
+
 	// gatherFrom is the payload size from which a payload is sent from where it is: below, the
 	// copy costs less than another element of a gathered write.
 	gatherFrom = 32 << 10

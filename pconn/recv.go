@@ -39,6 +39,7 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	c.counters.BytesIn.Add(uint64(n))
 	c.watch.received(&h, n)
 	goOn = true
+	c.held++
 	if h.Request {
 		goOn, err = c.request(&h)
 	} else {
@@ -50,12 +51,13 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	return goOn, nil
 }
 
-// readHeader reads the next header. What inline handlers left to be written is written before the
-// rest of a packet has to be waited for.
+// readHeader reads the next header. What inline handlers left to be written is written before anything has to be
+// waited for (beforeWait is the input's BeforeWait): so what has come meanwhile is answered by the same write. A single
+// answer, and those before the rest of a large packet, leave before that is known.
 func (c *Conn) readHeader() (packet.Header, error) {
 	b, _ := c.in.Peek(0)
 	h, n, err := packet.ParseHeader(b)
-	if err != nil || h.Size > int64(len(b)-n) {
+	if err != nil && c.held == 1 || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
 		c.flushHeld()
 	}
 	if err == packet.ErrShort {
@@ -82,6 +84,9 @@ const (
 func (c *Conn) response(h *packet.Header) error {
 	if h.Channel == reservedChannel {
 		return c.frameResponse(h)
+	}
+	if done, err := c.responses(h); done {
+		return err
 	}
 	if p, err := c.takePartial(h); p != nil || err != nil {
 		if err == nil {

@@ -14,10 +14,10 @@ import (
 // queued says what append did, for what is to be done without the lock. The zero value says that nothing was
 // queued, since nothing can be sent any more.
 type queued struct {
-	header packet.Header
-	packet bool // there is one
-	grace  bool // a grace wait began
-	flush  bool // the caller is to run a write cycle
+	header packet.Header // set if somebody looks on
+	size   int           // of the packet; 0 if there is none
+	grace  bool          // a grace wait began
+	flush  bool          // the caller is to run a write cycle
 }
 
 // send gives the call a tag and a place, and queues its request. When it returns nil the call will be
@@ -27,7 +27,6 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		return c.sendFiles(ctx, call, req, inHandler)
 	}
 	h := packet.Header{Channel: req.Channel, Type: req.Type + 1, Flags: req.Flags, Request: true, Size: int64(len(req.Payload))}
-	call.begun = c.now()
 	gather := call.result == nil && call.kind == callWaits && len(req.Payload) >= gatherFrom && c.out.NonBlocking() && call.files == nil
 	if c.inPieces(len(req.Payload)) && call.files == nil {
 		call.large = largeRequest(&h, req.Payload, gather)
@@ -48,7 +47,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		return err
 	}
 	c.st.addCall(call)
-	h.Tag = call.tag
+	h.Tag, call.begun = call.tag, c.sendTime()
 	var unsent *bufio.Handles
 	if call.files != nil {
 		unsent, call.files = c.appendFiles(call.tag, 0, call.files), nil
@@ -68,8 +67,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	c.sent(&q)
 	if q.flush {
 		if busy {
-			// Others are about to send as well: let them append first, and spare a system call.
-			runtime.Gosched()
+			c.letAppend()
 		}
 		c.writeCycle(callerRounds)
 	}
@@ -91,6 +89,30 @@ func (c *Conn) appendRequest(ctx context.Context, call *call, req *Request, h *p
 	q, call.ref = c.append(h, req.Payload, gather)
 	q.and(&first)
 	return first, q
+}
+
+// letAppend lets others who are about to send as well append first, as long as more do, to spare system calls.
+func (c *Conn) letAppend() {
+	for i, last := 0, 0; i < maxYields; i++ {
+		runtime.Gosched()
+		c.mu.Lock()
+		n := c.st.sender.pending.packets
+		c.mu.Unlock()
+		if n == last {
+			return
+		}
+		last = n
+	}
+}
+
+// sendTime returns about when a request that is queued now is sent. One who is about to write looks at the clock;
+// those who queue behind it do with that, unless the write may wait. Conn.mu is held.
+func (c *Conn) sendTime() instant {
+	s := &c.st.sender
+	if !s.writing || !s.timed {
+		s.time, s.timed = c.now(), !s.writing
+	}
+	return s.time
 }
 
 // respond queues the answer to a request, and returns the request whose handler is to run next in its
@@ -189,9 +211,10 @@ func (c *Conn) append(h *packet.Header, payload []byte, gather bool) (queued, se
 	if s.eof || s.err != nil {
 		return queued{}, sendRef{}
 	}
+	before := s.pending.Len()
 	buf, _ := h.Append(s.pending.Begin())
 	ref := s.pending.EndRef(buf, payload)
-	return c.appended(s.pending, h), sendRef{s.pending, ref}
+	return c.appended(s.pending, h, before), sendRef{s.pending, ref}
 }
 
 func (c *Conn) appendTo(b *batch, h *packet.Header, payload []byte) queued {
@@ -199,15 +222,19 @@ func (c *Conn) appendTo(b *batch, h *packet.Header, payload []byte) queued {
 	if s.eof || s.err != nil {
 		return queued{}
 	}
+	before := b.Len()
 	buf, _ := h.Append(b.Begin())
 	b.End(append(buf, payload...))
-	return c.appended(b, h)
+	return c.appended(b, h, before)
 }
 
-// appended counts what was just appended, and decides who writes it.
-func (c *Conn) appended(b *batch, h *packet.Header) queued {
+// appended counts what was just appended to a batch of so many bytes, and decides who writes it.
+func (c *Conn) appended(b *batch, h *packet.Header, before int) queued {
 	s := &c.st.sender
-	q := queued{header: *h, packet: true}
+	q := queued{size: b.Len() - before}
+	if c.watch != nil {
+		q.header = *h
+	}
 	b.packets++
 	s.queued++
 	if !h.Request {
@@ -227,17 +254,16 @@ func (c *Conn) appended(b *batch, h *packet.Header) queued {
 
 // sent does for a packet just queued what may not be done under the lock.
 func (c *Conn) sent(q *queued) {
-	if !q.packet {
+	if q.size == 0 {
 		return
 	}
-	c.countSent(&q.header)
+	c.countSent(&q.header, q.size)
 	if q.grace {
 		c.watch.tick(tick.Grace)
 	}
 }
 
-func (c *Conn) countSent(h *packet.Header) {
-	n := h.Len() + int(h.Size)
+func (c *Conn) countSent(h *packet.Header, n int) {
 	c.counters.PacketsOut.Add(1)
 	c.counters.BytesOut.Add(uint64(n))
 	c.watch.sent(h, n)

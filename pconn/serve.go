@@ -217,6 +217,9 @@ func (c *Conn) nextQueued() *incoming {
 // leavePlace gives the place of the handler that ctx belongs to away while it waits in a call. It
 // returns nil where ctx belongs to no handler at work on this connection.
 func (c *Conn) leavePlace(ctx context.Context) (*incoming, error) {
+	if c.counters.RequestsIn.Load() == 0 {
+		return nil, nil // there was none
+	}
 	in := c.handlerOf(ctx)
 	if in == nil {
 		return nil, nil

@@ -34,6 +34,8 @@ type sender struct {
 	overtook int // batches of control, one after another, that left before what was pending
 
 	writing    bool // somebody is in a write cycle
+	timed      bool // which began at time, and does not wait
+	time       instant
 	hold       bool // what is appended now may wait for flushHeld
 	graceTimer *time.Timer
 	graceArmed bool   // the timer will flush what is pending
@@ -79,6 +81,18 @@ func (s *sender) unwritten() int {
 
 func (s *sender) hasPending() bool {
 	return s.pending.Len() > 0 || s.control.Len() > 0 || !s.due.empty() || !s.turns.empty()
+}
+
+// beforeWait is called when receiving is about to wait. It says how soon more is expected: at once, wherever packets
+// came one by one or few at a time, and the later the more came together, since their answers need some time. Where
+// there are very many both ends are always busy, and nobody sleeps for long.
+func (c *Conn) beforeWait() (pace int) {
+	if c.held <= eagerUpTo {
+		pace = 1 + c.held/2
+	}
+	c.held = 0
+	c.flushHeld()
+	return pace
 }
 
 // flushHeld writes what inline handlers answered. It is called before receiving may wait, and by the
@@ -136,6 +150,9 @@ func (c *Conn) startSender() { go c.writeCycle(math.MaxInt) }
 // and one more.
 const callerRounds = 2
 
+// maxYields is how often a caller lets others append before it writes.
+const maxYields = 8
+
 // writeCycle writes batch after batch until nothing is pending. The caller has set writing. With
 // rounds below the sender goroutine's it never blocks: what the descriptor does not take at once, and
 // what comes after that many rounds, is the sender goroutine's.
@@ -143,6 +160,9 @@ func (c *Conn) writeCycle(rounds int) {
 	wait := rounds == math.MaxInt
 	for ; ; rounds-- {
 		c.mu.Lock()
+		if wait {
+			c.st.sender.timed = false
+		}
 		if c.st.sender.current == nil && !c.nextBatch() {
 			c.mu.Unlock()
 			return
@@ -203,7 +223,7 @@ func (c *Conn) nextBatch() bool {
 		next = &s.control // what is pending has EOF at its end
 	}
 	if (*next).Len() == 0 && s.turns.empty() {
-		s.writing = false
+		s.writing, s.timed = false, false
 		return false
 	}
 	s.overtook++

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/packetstream/packetstream/internal/clock"
 )
 
 // turn is the turn to read: one goroutine at a time reads a connection. That is a goroutine of the connection's own, unless one operation
@@ -38,7 +40,7 @@ type turn struct {
 	mu       sync.Mutex    // guards what follows; only deadlines and timers are set under it
 	poked    bool          // a deadline was set to wake whoever reads
 	claimant chan struct{} // of who waits to be given the turn
-	watchdog *clock
+	watchdog *clock.Clock
 	period   time.Duration
 	seen     uint64 // count, at the watchdog's last look
 	closed   bool
@@ -145,7 +147,7 @@ func (u *turn) takeLast() {
 	watchdog := u.watchdog
 	u.mu.Unlock()
 	if watchdog != nil {
-		watchdog.stop()
+		watchdog.Stop()
 	}
 }
 
@@ -251,9 +253,9 @@ func (c *Conn) watch() {
 	}
 	u.period, u.seen = minWatch, u.count.Load()
 	if u.watchdog == nil {
-		u.watchdog = newClock(c.look)
+		u.watchdog = clock.New(true, c.look)
 	}
-	u.watchdog.set(u.period)
+	u.watchdog.Set(u.period)
 }
 
 // look is the watchdog's: where nobody has taken the turn since its last look it sees to it that somebody reads.
@@ -265,7 +267,7 @@ func (c *Conn) look() {
 	u.seen = count
 	if busy && !u.closed {
 		u.period = min(2*u.period, maxWatch)
-		u.watchdog.set(u.period)
+		u.watchdog.Set(u.period)
 	}
 	u.mu.Unlock()
 	if busy {

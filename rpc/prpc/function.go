@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+
+	"github.com/tinylib/msgp/msgp"
 )
 
 var (
@@ -20,10 +22,15 @@ type function struct {
 	leading  []reflect.Type // context, request and stream, in their order
 	context  bool           // it takes a context
 	params   []param
-	variadic reflect.Type // element type of the rest of the arguments, or nil
+	variadic reflect.Type // slice for the rest of the arguments, or nil
 	keywords bool         // the last parameter takes other keyword arguments
 	result   bool
 	err      bool
+	// direct calls a function that takes arguments of any kind: direct.count of them, or however many there are if that is negative.
+	direct struct {
+		call  func(args []any) (any, error)
+		count int
+	}
 }
 
 // param is a parameter that takes an argument.
@@ -54,6 +61,9 @@ func Func(fn any, names ...string) (Method, error) {
 		return nil, fmt.Errorf("%T is nil", fn)
 	}
 	f := &function{fn: v}
+	if len(names) == 0 {
+		f.takeDirect(fn)
+	}
 	if err := f.readParams(v.Type(), names); err != nil {
 		return nil, err
 	}
@@ -71,7 +81,7 @@ func (f *function) readParams(t reflect.Type, names []string) error {
 	}
 	if t.IsVariadic() {
 		last--
-		f.variadic = t.In(last).Elem()
+		f.variadic = t.In(last)
 	} else if last > i && t.In(last-1) == keywordsType {
 		last--
 		f.keywords = true
@@ -110,8 +120,43 @@ func (f *function) readResults(t reflect.Type) error {
 	return nil
 }
 
+// takeDirect finds a way to call a function without reflection.
+func (f *function) takeDirect(fn any) {
+	f.direct.count = -1
+	switch fn := fn.(type) {
+	case func(...any) any:
+		f.direct.call = func(args []any) (any, error) { return fn(args...), nil }
+	case func(...any) (any, error):
+		f.direct.call = func(args []any) (any, error) { return fn(args...) }
+	case func(...any) []any:
+		f.direct.call = func(args []any) (any, error) { return fn(args...), nil }
+	case func(any) any:
+		f.direct.call, f.direct.count = func(args []any) (any, error) { return fn(args[0]), nil }, 1
+	case func(any) (any, error):
+		f.direct.call, f.direct.count = func(args []any) (any, error) { return fn(args[0]) }, 1
+	}
+}
+
+// directArgs returns the arguments for direct, if they are as it takes them.
+func (f *function) directArgs(r *Request) ([]any, bool) {
+	if f.direct.call == nil || msgp.NextType(r.args) != msgp.ArrayType || !noKeywords(r.keywords) {
+		return nil, false
+	}
+	args, _, err := decodeList(r.args)
+	return args, err == nil && (f.direct.count < 0 || len(args) == f.direct.count)
+}
+
+// noKeywords reports whether keyword arguments are those of a call that has none.
+func noKeywords(raw Raw) bool {
+	n, _, err := msgp.ReadMapHeaderBytes(raw)
+	return err == nil && n == 0 || msgp.IsNil(raw)
+}
+
 // Invoke implements Method.
 func (f *function) Invoke(ctx context.Context, r *Request) (any, error) {
+	if args, ok := f.directArgs(r); ok {
+		return f.direct.call(args)
+	}
 	in := make([]reflect.Value, 0, 8)
 	for _, special := range f.leading {
 		switch special {
@@ -127,7 +172,12 @@ func (f *function) Invoke(ctx context.Context, r *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := f.fn.Call(in)
+	var out []reflect.Value
+	if f.variadic != nil {
+		out = f.fn.CallSlice(in)
+	} else {
+		out = f.fn.Call(in)
+	}
 	var result any
 	if f.result {
 		result = out[0].Interface()
@@ -167,8 +217,8 @@ func (f *function) arguments(r *Request, in []reflect.Value) ([]reflect.Value, e
 		default:
 			return nil, &ArgumentError{r.Method(), "missing argument " + f.label(i)}
 		}
-		v, err := f.value(r, raw, p.typ, f.label(i))
-		if err != nil {
+		v := reflect.New(p.typ).Elem()
+		if err := f.store(r, raw, v, i); err != nil {
 			return nil, err
 		}
 		in = append(in, v)
@@ -178,16 +228,19 @@ func (f *function) arguments(r *Request, in []reflect.Value) ([]reflect.Value, e
 
 // rest appends what a variadic or Keywords parameter takes, and refuses what nothing takes.
 func (f *function) rest(r *Request, in []reflect.Value, args []Raw, keywords map[string]Raw, taken int) ([]reflect.Value, error) {
-	for i := len(f.params); i < len(args); i++ {
-		if f.variadic == nil {
-			reason := fmt.Sprintf("takes %d arguments but %d were given", len(f.params), len(args))
-			return nil, &ArgumentError{r.Method(), reason}
+	more := args[min(len(f.params), len(args)):]
+	switch {
+	case f.variadic != nil:
+		slice := reflect.MakeSlice(f.variadic, len(more), len(more))
+		for i, raw := range more {
+			if err := f.store(r, raw, slice.Index(i), len(f.params)+i); err != nil {
+				return nil, err
+			}
 		}
-		v, err := f.value(r, args[i], f.variadic, f.label(i))
-		if err != nil {
-			return nil, err
-		}
-		in = append(in, v)
+		in = append(in, slice)
+	case len(more) > 0:
+		reason := fmt.Sprintf("takes %d arguments but %d were given", len(f.params), len(args))
+		return nil, &ArgumentError{r.Method(), reason}
 	}
 	if !f.keywords {
 		if taken < len(keywords) {
@@ -208,13 +261,12 @@ func (f *function) rest(r *Request, in []reflect.Value, args []Raw, keywords map
 	return append(in, reflect.ValueOf(rest)), nil
 }
 
-// value converts one argument.
-func (f *function) value(r *Request, raw Raw, t reflect.Type, label string) (reflect.Value, error) {
-	v := reflect.New(t).Elem()
+// store converts the argument of parameter i.
+func (f *function) store(r *Request, raw Raw, v reflect.Value, i int) error {
 	if _, err := decodeInto(raw, v); err != nil {
-		return v, &ArgumentError{r.Method(), "argument " + label + ": " + err.Error()}
+		return &ArgumentError{r.Method(), "argument " + f.label(i) + ": " + err.Error()}
 	}
-	return v, nil
+	return nil
 }
 
 // label names a parameter in a message.

@@ -3,6 +3,7 @@ package prpc_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -218,5 +219,54 @@ func TestLocators(t *testing.T) {
 		got, err := rooted.Call(t.Context(), "any.name")
 		require.NoError(t, err)
 		assert.Equal(t, "root:any.name", got)
+	})
+}
+
+// The same functions with a type of their own are called by reflection.
+type (
+	anyOfAny   func(any) any
+	anyOrError func(any) (any, error)
+	anyOfAll   func(...any) any
+	allOrError func(...any) (any, error)
+	listOfAll  func(...any) []any
+)
+
+// TestFunctionsOfAnything: those that are called without reflection answer as the others do.
+func TestFunctionsOfAnything(t *testing.T) {
+	one := func(v any) any { return []any{v} }
+	oneOrError := func(v any) (any, error) { return v, errors.New("no") }
+	several := func(args ...any) any { return len(args) }
+	severalOrError := func(args ...any) (any, error) { return args, nil }
+	list := func(args ...any) []any { return args }
+	tree := prpc.Tree{
+		"direct": prpc.Tree{"one": one, "oneOrError": oneOrError, "several": several, "severalOrError": severalOrError, "list": list},
+		"reflected": prpc.Tree{
+			"one": anyOfAny(one), "oneOrError": anyOrError(oneOrError), "several": anyOfAll(several),
+			"severalOrError": allOrError(severalOrError), "list": listOfAll(list),
+		},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := served(t, tree, prpc.Options{})
+		ask := func(method string, args []any) (result any, fault [2]string) {
+			result, err := c.Call(t.Context(), method, args...)
+			var remote *prpc.RemoteError
+			if errors.As(err, &remote) {
+				fault = [2]string{remote.CauseType, strings.ReplaceAll(remote.CauseText, method, "method")}
+			} else {
+				require.NoError(t, err)
+			}
+			return result, fault
+		}
+		for _, name := range []string{"one", "oneOrError", "several", "severalOrError", "list"} {
+			for _, args := range []l{
+				{}, {1}, {nil}, {"a", []byte("b"), map[string]any{"c": 2.5}}, {l{l{}, 1}}, {prpc.Keywords{"k": 1}}, {1, prpc.Keywords{"k": 1}},
+				{1, prpc.Keywords{}}, {prpc.Raw{0xc7, 1, 5, 0}},
+			} {
+				want, wantFault := ask("reflected."+name, args)
+				got, gotFault := ask("direct."+name, args)
+				assert.Equal(t, want, got, "%s %v", name, args)
+				assert.Equal(t, wantFault, gotFault, "%s %v", name, args)
+			}
+		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/internal/prpctest"
 	"github.com/packetstream/packetstream/rpc/prpc"
@@ -108,7 +109,8 @@ func TestLiveCallRightBehindTheHandshake(t *testing.T) {
 // run takes turns; compare only within it.
 func BenchmarkLive(b *testing.B) {
 	python := pythonServer(b)
-	ours := goServer(b)
+	ours := startServer(b, serveServices)
+	b.Run("bare/inflight=1", func(b *testing.B) { benchBare(b, startServer(b, serveBareEcho)) })
 	for _, inflight := range []int{1, 64} {
 		for _, stream := range []bool{false, true} {
 			kind := "unary"
@@ -123,6 +125,34 @@ func BenchmarkLive(b *testing.B) {
 		}
 	}
 }
+
+// benchBare is the floor for one call in flight: a message as large as a call's back and forth between two
+// processes, on the same WebSocket library, without anything else.
+func benchBare(b *testing.B, url string) {
+	ctx := b.Context()
+	ws, _, err := websocket.Dial(ctx, url, nil)
+	require.NoError(b, err)
+	defer func() { _ = ws.CloseNow() }()
+	message := make([]byte, 32)
+	echo := func(d time.Duration) (count int) {
+		for start := time.Now(); time.Since(start) < d; count++ {
+			require.NoError(b, ws.Write(ctx, websocket.MessageBinary, message))
+			_, _, err := ws.Read(ctx)
+			require.NoError(b, err)
+		}
+		return count
+	}
+	echo(warmUp)
+	for b.Loop() {
+		start := time.Now()
+		count := echo(time.Second)
+		b.ReportMetric(float64(count)/time.Since(start).Seconds(), "calls/s")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// warmUp is how long each program calls before it measures, one call at a time, as the original's program does.
+const warmUp = 200 * time.Millisecond
 
 func benchPython(b *testing.B, url string, inflight int, stream bool) {
 	args := []string{url, "--inflight", strconv.Itoa(inflight)}
@@ -147,6 +177,8 @@ func benchGo(b *testing.B, url string, inflight int, stream bool) {
 	if stream {
 		worker = echoStream
 	}
+	var warm int
+	require.NoError(b, worker(b, c, &warm, time.Now().Add(warmUp)))
 	for b.Loop() {
 		start := time.Now()
 		counts := make([]int, inflight)

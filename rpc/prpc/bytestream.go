@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -70,6 +71,25 @@ func (c *byteStream) receive() ([]byte, error) {
 		return nil, noEOF(err)
 	}
 	return message, nil
+}
+
+// more implements buffering.
+func (c *byteStream) more() bool {
+	n := c.in.Buffered()
+	if n < 4 {
+		return false
+	}
+	header, _ := c.in.Peek(4) // it is buffered
+	return uint64(binary.BigEndian.Uint32(header)) <= uint64(n-4)
+}
+
+// polled implements buffering.
+func (c *byteStream) polled() bool {
+	switch c.rwc.(type) {
+	case *net.TCPConn, *net.UnixConn, *os.File:
+		return true
+	}
+	return false
 }
 
 // noEOF makes an end within a message an error of its own.

@@ -122,6 +122,7 @@ func (c *Call) await(ctx context.Context) (Raw, error) {
 	select {
 	case <-c.done:
 	default:
+		leaveTurn(ctx)
 		if c.stream != nil {
 			if err := c.stream.close(ctx); err != nil {
 				return nil, err
@@ -205,6 +206,7 @@ func (c *Conn) start(ctx context.Context, call *Call, args []any) error {
 	if err != nil {
 		return err
 	}
+	leaveTurn(ctx)
 	s, err := c.live(ctx)
 	if err != nil {
 		return err

@@ -283,6 +283,7 @@ func (c *Conn) Close() error {
 	}
 	c.mu.Unlock()
 	s.end(nil)
+	s.inline.LeaveAny() // the caller may be a method
 	c.cancel(ErrClosed)
 	if pending {
 		return nil // OnConnect called; whoever waits for the handshake goes on

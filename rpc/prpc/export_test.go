@@ -54,6 +54,7 @@ func (m *message) encode() ([]byte, error) {
 
 func (m *message) encodeCallStart() ([]byte, error) {
 	r := Request{name: m.method, args: m.args, keywords: m.keywords}
+	r.method, r.named = new(session).methodName(m.method)
 	args, err := r.Args()
 	if err != nil {
 		return nil, err
@@ -148,3 +149,6 @@ func AcceptWebSocket(w http.ResponseWriter, r *http.Request, limit int) (Carrier
 func DialWebSocket(ctx context.Context, url string, limit int) (Carrier, error) {
 	return dialWebSocket(ctx, url, &WebSocketOptions{PingAfter: -1}, limit)
 }
+
+// ScalarSize is scalarSize.
+func ScalarSize(b []byte) int { return scalarSize(b) }

@@ -24,12 +24,18 @@ type frameConn struct {
 	raw    syscall.RawConn // nil if there is no plain socket
 	server bool            // we are the server: only what is read is masked
 
-	// reading holds a token while nobody reads: the receiver, through receive or the library, or
-	// the library's close. The token guards in, left and pieces.
-	reading chan struct{}
+	// reading is held by who reads: the receiver, through receive or the library, or the library's close, which has
+	// to wait for the receiver's read. It guards what follows.
+	reading sync.Mutex
 	in      *bufio.Reader
 	left    uint64 // what the library has yet to read of a frame that it began
 	pieces  bool   // the library has begun a message in pieces, of which more are to come
+
+	next  frameHeader // of the message that comes next, if it is known and has been read ahead as a whole
+	known bool
+
+	// more says that receive will not wait. It is the receiver's.
+	more bool
 
 	// keys are random bytes for masks, of which used are spent. They and held are send's and trySend's,
 	// which are called one at a time.
@@ -51,11 +57,10 @@ type frameConn struct {
 func newFrameConn(rwc io.ReadWriteCloser, in io.Reader, conn net.Conn, server bool) *frameConn {
 	c := &frameConn{
 		Closer: rwc, out: rwc, server: server,
-		reading: make(chan struct{}, 1), writing: make(chan struct{}, 1),
-		in: bufio.NewReaderSize(in, readBuffer),
+		writing: make(chan struct{}, 1),
+		in:      bufio.NewReaderSize(in, readBuffer),
 	}
 	c.used = len(c.keys)
-	c.reading <- struct{}{}
 	c.writing <- struct{}{}
 	// Other types may do more with what is written than pass it on.
 	switch conn := conn.(type) {
@@ -70,18 +75,22 @@ func newFrameConn(rwc io.ReadWriteCloser, in io.Reader, conn net.Conn, server bo
 // receive waits for a frame, and returns its payload if it is a whole message of at most limit bytes
 // with nothing special to it. Any other frame it leaves to the library, and returns nil.
 func (c *frameConn) receive(limit int) ([]byte, error) {
-	<-c.reading
-	defer func() { c.reading <- struct{}{} }()
-	if c.left > 0 || c.pieces {
-		return nil, nil
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if !c.known {
+		if c.left > 0 || c.pieces {
+			return nil, nil
+		}
+		var err error
+		if c.next, err = c.peek(); err != nil {
+			return nil, err
+		}
+		if !c.plain(&c.next, limit) {
+			return nil, nil
+		}
 	}
-	h, err := c.peek()
-	if err != nil {
-		return nil, err
-	}
-	if h.first != frameWholeBinary || h.masked != c.server || h.length > uint64(limit) {
-		return nil, nil
-	}
+	c.known, c.more = false, false
+	h := &c.next
 	_, _ = c.in.Discard(h.size) // it is buffered
 	message := make([]byte, h.length)
 	if _, err := io.ReadFull(c.in, message); err != nil {
@@ -90,6 +99,8 @@ func (c *frameConn) receive(limit int) ([]byte, error) {
 	if h.masked {
 		maskPayload(message, h.key)
 	}
+	c.known = c.ahead(limit)
+	c.more = c.known
 	return message, nil
 }
 
@@ -103,12 +114,28 @@ func (c *frameConn) peek() (frameHeader, error) {
 	return h, noEOF(err)
 }
 
+// plain reports whether a frame is a whole message of at most limit bytes with nothing special to it.
+func (c *frameConn) plain(h *frameHeader, limit int) bool {
+	return h.first == frameWholeBinary && h.masked == c.server && h.length <= uint64(limit)
+}
+
+// ahead reports whether a whole message that receive takes has been read ahead, whose header next is then.
+func (c *frameConn) ahead(limit int) bool {
+	if c.in.Buffered() < maxFrameHeader {
+		return false
+	}
+	var err error
+	c.next, err = peekFrame(c.in)
+	return err == nil && c.plain(&c.next, limit) && c.next.length <= uint64(c.in.Buffered()-c.next.size)
+}
+
 // Read is the library's. It does not go beyond the end of a frame. The end of the stream is always
 // unexpected, since a close frame comes first; the library would take it for the end of a
 // compressed message.
 func (c *frameConn) Read(p []byte) (int, error) {
-	<-c.reading
-	defer func() { c.reading <- struct{}{} }()
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.known = false
 	if c.left == 0 {
 		h, err := c.peek()
 		if err != nil {
@@ -169,11 +196,13 @@ func (c *frameConn) send(messages [][]byte) error {
 	return c.release()
 }
 
-// trySend writes a message as far as the socket takes it at once. If it reports false, there
+// trySend writes messages as far as the socket takes them at once. If it reports false, there
 // is more, which the next send writes.
-func (c *frameConn) trySend(message []byte) bool {
+func (c *frameConn) trySend(messages ...[]byte) bool {
 	c.mu.Lock()
-	c.pending = appendFrame(c.pending, message, c.key())
+	for _, message := range messages {
+		c.pending = appendFrame(c.pending, message, c.key())
+	}
 	c.mu.Unlock()
 	if !c.held {
 		select {

@@ -74,6 +74,9 @@ const (
 	// aloneBytes is the size up to which a message may be written by the goroutine it
 	// comes from: what a socket's buffer takes at once.
 	aloneBytes = 4 << 10
+	// heldMessages is how many answers are held back at most to leave together, while there are more calls to answer: enough to make
+	// the write cheap, and few enough that a peer with 64 calls in flight has work of its own meanwhile.
+	heldMessages = 16
 	// readBuffer is the size of a WebSocket's read buffer, in bytes: what one read takes when messages come
 	// many at a time.
 	readBuffer = 16 << 10

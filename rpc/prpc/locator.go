@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Method is what the peer may call. Invoke runs in a goroutine of its own; its
+// Method is what the peer may call. Invoke may be called concurrently, and may take its time: that of a unary call begins on the
+// goroutine that receives, which goes on on another one when the method does not return at once. Its
 // context ends when the call is cancelled or the connection closes, and nobody waits for a result then. A
 // result is any value with a msgpack form; an error is answered as
 // StatusMethodError, see Fault.

@@ -94,6 +94,9 @@ func readKind(b []byte) (MessageType, []byte, error) {
 
 // cut splits the first value off b, which passed the scanner.
 func cut(b []byte) (value, rest []byte) {
+	if n := scalarSize(b); 0 < n && n <= len(b) {
+		return b[:n], b[n:]
+	}
 	rest, err := msgp.Skip(b)
 	if err != nil {
 		return b, nil

@@ -8,25 +8,36 @@ import (
 )
 
 // receive is the receiver: it takes one message after the other and waits for
-// nobody but the peer.
+// nobody but the peer. It goes on on another goroutine where a method that it runs takes its time.
 func (s *session) receive() {
-	defer s.workers.Done()
-	defer close(s.work)
-	first := true
 	for {
-		b, err := s.carrier.Receive()
-		if err == nil {
-			if first {
-				close(s.heard)
-				first = false
-			}
-			err = s.handle(b)
+		if s.more == nil || !s.more.more() {
+			s.queue.flush()
 		}
+		r, err := s.receiveOne()
 		if err != nil {
 			s.end(received(err))
+			close(s.work)
+			s.workers.Done()
+			return
+		}
+		if r != nil && !s.run(r) {
 			return
 		}
 	}
+}
+
+// receiveOne takes one message, and returns the call that it begins.
+func (s *session) receiveOne() (*Request, error) {
+	b, err := s.carrier.Receive()
+	if err != nil {
+		return nil, err
+	}
+	if !s.spoken {
+		s.spoken = true
+		close(s.heard)
+	}
+	return s.handle(b)
 }
 
 // received turns what a carrier reports into the violation it is.
@@ -43,19 +54,20 @@ func received(err error) error {
 	}
 }
 
-// handle does what one message asks for. An error ends the connection.
-func (s *session) handle(b []byte) error {
+// handle does what one message asks for, or returns the call whose method is to run. An error ends the connection.
+func (s *session) handle(b []byte) (*Request, error) {
 	m, err := parseMessage(b, s.limits)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.dispatch(&m)
+	if m.kind == RequestCallStart {
+		return s.accept(&m)
+	}
+	return nil, s.dispatch(&m)
 }
 
 func (s *session) dispatch(m *message) error {
 	switch m.kind {
-	case RequestCallStart:
-		return s.accept(m)
 	case RequestCallCancel:
 		if r := s.request(m.id); r != nil {
 			s.release(r)
@@ -109,31 +121,41 @@ func closedByPeer(stream *Stream) error {
 	return nil
 }
 
-// accept registers a call of the peer, so that what comes behind it finds it, and
-// has its method run.
-func (s *session) accept(m *message) error {
+// accept registers a call of the peer, so that what comes behind it finds it. A call that is not to run is nil.
+func (s *session) accept(m *message) (*Request, error) {
 	r := newRequest(s, m)
 	s.mu.Lock()
 	if s.err != nil {
 		s.mu.Unlock()
-		return nil
+		return nil, nil
 	}
-	if _, taken := s.incoming[m.id]; taken {
+	if s.incoming.get(m.id) != nil {
 		s.mu.Unlock()
-		return violation(IDInUse, "%v", m.id.value())
+		return nil, violation(IDInUse, "%v", m.id.value())
 	}
-	if len(s.incoming) >= s.limits.Calls {
+	if s.incoming.count() >= s.limits.Calls {
 		s.mu.Unlock()
 		answer := newBuffer()
 		answer.b = appendFailure(answer.b, m.id, StatusServerError, wireFault{message: "too many calls"})
 		s.putNow(answer)
-		return nil
+		return nil, nil
 	}
-	s.incoming[m.id] = r
+	s.incoming.put(r)
 	s.count()
 	s.mu.Unlock()
-	s.run(r)
-	return nil
+	return r, nil
+}
+
+// methodName returns the text of a method's name, or what it is instead of a text. The same name as the last time takes no memory.
+func (s *session) methodName(raw Raw) (name string, text bool) {
+	if msgp.NextType(raw) != msgp.StrType {
+		return kindName(raw), false
+	}
+	b, _, err := msgp.ReadStringZC(raw)
+	if string(b) != s.lastName {
+		s.lastName = string(b)
+	}
+	return s.lastName, err == nil
 }
 
 // finish gives a call its answer.

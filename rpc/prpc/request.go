@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/packetstream/packetstream/internal/inline"
 )
 
 // Request is a call made by the peer, as its method sees it: the call context.
@@ -17,9 +19,13 @@ type Request struct {
 	id       callID
 	kind     CallType
 	name     Raw
+	method   string // name as a text to look up or to show
+	named    bool   // it is a text
 	args     Raw
 	keywords Raw
 	stream   *Stream
+	turn     inline.Turn   // of the goroutine that runs the method
+	own      methodContext // the method's context, if it has one
 
 	// mu guards what follows.
 	mu     sync.Mutex
@@ -31,6 +37,7 @@ type Request struct {
 
 func newRequest(s *session, m *message) *Request {
 	r := &Request{session: s, id: m.id, kind: m.callType, name: m.method, args: m.args, keywords: m.keywords}
+	r.method, r.named = s.methodName(m.method)
 	r.state.to(CallAccepting)
 	if mode := m.callType.mode(false); mode != 0 {
 		r.stream = newStream(s, mode, r.overflowed)
@@ -51,19 +58,7 @@ func (r *Request) Stream() *Stream { return r.stream }
 func (r *Request) Type() CallType { return r.kind }
 
 // Method returns the name that was called.
-func (r *Request) Method() string {
-	name, _ := r.methodName()
-	return name
-}
-
-// methodName returns the name to look up or to show, and whether it is text at all.
-func (r *Request) methodName() (string, bool) {
-	if msgp.NextType(r.name) != msgp.StrType {
-		return kindName(r.name), false
-	}
-	name, _, err := msgp.ReadStringBytes(r.name)
-	return name, err == nil
-}
+func (r *Request) Method() string { return r.method }
 
 // Args returns the positional arguments, spread as Python spreads what it gets: the
 // items of a list, the keys of a map, the characters of a text.
@@ -172,6 +167,7 @@ func (r *Request) State() CallState {
 // go without.
 func (r *Request) context() context.Context {
 	ctx, cancel := context.WithCancelCause(r.session.ctx)
+	r.own = methodContext{ctx, r}
 	r.mu.Lock()
 	r.cancel = cancel
 	reason := r.reason
@@ -179,7 +175,7 @@ func (r *Request) context() context.Context {
 	if reason != nil {
 		cancel(reason)
 	}
-	return ctx
+	return &r.own
 }
 
 // serve runs the method and answers the call, even if the method ends its goroutine.
@@ -233,10 +229,10 @@ func (r *Request) locate() (Method, error) {
 	if locator == nil {
 		return nil, &answerError{status: StatusMethodNotFound, message: "connection has no available methods"}
 	}
-	name, ok := r.methodName()
+	name := r.method
 	err := ErrMethodNotFound
 	var method Method
-	if ok {
+	if r.named {
 		method, err = locator.Locate(name, r)
 	}
 	switch {
@@ -252,7 +248,7 @@ func (r *Request) locate() (Method, error) {
 	}
 }
 
-// answer queues the answer. The wait for room ends with the session at the latest.
+// answer queues the answer.
 func (r *Request) answer(result any, err error) {
 	m := newBuffer()
 	if err == nil {
@@ -260,7 +256,7 @@ func (r *Request) answer(result any, err error) {
 			err = ErrTooLarge
 		}
 		if err == nil {
-			_ = r.session.put(context.Background(), m)
+			r.reply(m)
 			return
 		}
 		m.b = m.b[:0]
@@ -272,7 +268,7 @@ func (r *Request) answer(result any, err error) {
 		a = &answerError{status: StatusMethodError, message: text, cause: err}
 	}
 	m.b = appendFailure(m.b, r.id, a.status, a.wire(r.session.conn.options.ServeTrace))
-	_ = r.session.put(context.Background(), m)
+	r.reply(m)
 }
 
 // cancelled ends the call without an answer. Its method sees the reason in context.Cause.

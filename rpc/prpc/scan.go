@@ -32,6 +32,12 @@ func (s *scanner) value(b []byte) ([]byte, error) {
 	if s.elements--; s.elements < 0 {
 		return nil, violation(TooMany, "")
 	}
+	if n := scalarSize(b); n > 0 {
+		if n > len(b) {
+			return nil, malformed(msgp.ErrShortBytes)
+		}
+		return b[n:], nil
+	}
 	switch msgp.NextType(b) {
 	case msgp.ArrayType:
 		n, rest, err := msgp.ReadArrayHeaderBytes(b)
@@ -86,6 +92,28 @@ func (s *scanner) items(b []byte, n uint64, keyed bool) ([]byte, error) {
 	}
 	s.depth++
 	return b, nil
+}
+
+// scalarSize returns the size of a value at the start of b whose first byte says it: one that is no text, binary, extension or
+// container. It is 0 for any other. Most values are such, and the library takes longer to find that out.
+func scalarSize(b []byte) int {
+	if len(b) == 0 {
+		return 0
+	}
+	switch lead := b[0]; {
+	case lead < 0x80, lead >= 0xe0, lead == 0xc0, lead == 0xc2, lead == 0xc3: // small integers, nil, booleans
+		return 1
+	case lead == 0xcc, lead == 0xd0: // integers of 8 bits
+		return 2
+	case lead == 0xcd, lead == 0xd1: // of 16
+		return 3
+	case lead == 0xce, lead == 0xd2, lead == 0xca: // of 32, and a float
+		return 5
+	case lead == 0xcf, lead == 0xd3, lead == 0xcb: // of 64
+		return 9
+	default:
+		return 0
+	}
 }
 
 // hashable reports whether the value at the start of b can be a key.

@@ -24,6 +24,9 @@ type sendQueue struct {
 	closing bool  // the sender is to end when the queue is empty
 	writing bool  // somebody holds the token
 	rest    bool  // the carrier holds what it could not write without waiting
+	// spare and messages are memory for the next flush. They belong to who holds the token.
+	spare    []*buffer
+	messages [][]byte
 	// wake has room for one token, which says that there may be something to do for
 	// the sender.
 	wake chan struct{}
@@ -57,7 +60,15 @@ type trier interface {
 	// trySend is a Send that writes what it can at once. If it reports false, the
 	// carrier holds the rest, and the next Send writes it first. An error
 	// comes back from that Send, too.
-	trySend(message []byte) bool
+	trySend(messages ...[]byte) bool
+}
+
+// buffering is a Carrier that knows what it reads from.
+type buffering interface {
+	// more reports whether a whole message has been read ahead, so that Receive would not wait. It is the receiver's to call.
+	more() bool
+	// polled reports whether what it reads comes through the runtime's poller.
+	polled() bool
 }
 
 func newSendQueue(capacity int, carrier Carrier) *sendQueue {
@@ -87,6 +98,50 @@ func (q *sendQueue) putAlone(ctx context.Context, m *buffer) error {
 		q.signal()
 	}
 	return nil
+}
+
+// hold queues a message for flush, without waiting, and reports whether there are enough for it. It takes no message if there is
+// no room.
+func (q *sendQueue) hold(m *buffer) (taken, enough bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.failed != nil:
+		m.free()
+		return true, false
+	case len(q.waiters) > 0 || q.bytes >= q.capacity:
+		return false, false
+	}
+	q.add(m)
+	return true, len(q.batch) >= heldMessages
+}
+
+// flush sees to it that what is queued leaves: it writes at once, without waiting, if nobody is writing, or leaves it to
+// the sender.
+func (q *sendQueue) flush() {
+	q.mu.Lock()
+	if len(q.batch) == 0 {
+		q.mu.Unlock()
+		return
+	}
+	if q.try == nil || q.failed != nil || q.writing || q.rest || q.bytes > keptBuffer {
+		q.mu.Unlock()
+		q.signal()
+		return
+	}
+	batch := q.batch
+	q.batch = q.spare[:0]
+	q.writing = true
+	q.mu.Unlock()
+	messages := q.messages[:0]
+	for _, m := range batch {
+		messages = append(messages, m.b)
+	}
+	done := q.try.trySend(messages...)
+	clear(messages)
+	q.messages = messages
+	q.spare = batch[:0]
+	q.written(batch, !done)
 }
 
 // put queues a message, which then belongs to the queue, and waits for room.
@@ -187,8 +242,9 @@ func (q *sendQueue) take(spare []*buffer) ([]*buffer, bool) {
 	}
 }
 
-// written frees a batch and lets waiting producers in.
-func (q *sendQueue) written(batch []*buffer) {
+// written gives the token back: it frees a batch, notes whether the carrier holds a rest of it, and lets waiting
+// producers in.
+func (q *sendQueue) written(batch []*buffer, rest bool) {
 	size := 0
 	for i, m := range batch {
 		size += len(m.b)
@@ -198,6 +254,7 @@ func (q *sendQueue) written(batch []*buffer) {
 	q.mu.Lock()
 	q.bytes -= size
 	q.writing = false
+	q.rest = rest
 	for len(q.waiters) > 0 && q.bytes < q.capacity {
 		w := q.waiters[0]
 		q.waiters[0] = nil
@@ -205,7 +262,11 @@ func (q *sendQueue) written(batch []*buffer) {
 		q.add(w.message)
 		close(w.taken)
 	}
+	more := rest || len(q.batch) > 0 || q.failed != nil
 	q.mu.Unlock()
+	if more {
+		q.signal()
+	}
 }
 
 // finish lets the sender write what is queued and then end; nothing more is taken.

@@ -6,12 +6,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/packetstream/packetstream/internal/inline"
 )
 
 // session is a connection over one carrier: it ends with the carrier, while a Conn that
 // reconnects goes on with another. Its goroutines are the receiver, the sender
 // and, at the end, the one that tears it down; stopped is closed after the last of them.
-// Methods run in goroutines of their own, which Conn.Wait waits for.
+// Methods run on the receiver's goroutine if they return at once, else on goroutines of their own, which Conn.Wait
+// waits for.
 type session struct {
 	conn    *Conn
 	carrier Carrier
@@ -34,6 +37,13 @@ type session struct {
 	work chan *Request // to a goroutine that waits for a method to run
 	idle atomic.Int32  // how many wait
 
+	// What the receiver needs. It may go on on another goroutine while a method runs on its own.
+	inline   *inline.Runner
+	kinds    inline.Kinds // methods, by name
+	more     buffering    // nil if the carrier cannot tell
+	spoken   bool         // the peer, after the handshake
+	lastName string       // of a method that the peer called
+
 	// heard is closed by the receiver at the first message after the handshake,
 	// and until is when our own calls no longer wait for it.
 	heard chan struct{}
@@ -43,7 +53,7 @@ type session struct {
 	// after one.
 	mu       sync.Mutex
 	outgoing map[uint64]*Call
-	incoming map[callID]*Request
+	incoming requests
 	lastID   uint64
 	err      error // set once, when the end begins
 }
@@ -52,9 +62,11 @@ func newSession(c *Conn, carrier Carrier) *session {
 	s := &session{
 		conn: c, carrier: carrier, limits: &c.options.Limits, queue: newSendQueue(c.options.Limits.SendBytes, carrier),
 		sent: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}), heard: make(chan struct{}), work: make(chan *Request),
-		outgoing: map[uint64]*Call{}, incoming: map[callID]*Request{},
+		outgoing: map[uint64]*Call{}, incoming: newRequests(),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
+	s.more, _ = carrier.(buffering)
+	s.inline = inline.New(func() { go s.receive() }, s.more != nil && s.more.polled())
 	return s
 }
 
@@ -74,7 +86,7 @@ func (s *session) send() {
 			messages = append(messages, m.b)
 		}
 		err := s.carrier.Send(messages)
-		s.queue.written(batch)
+		s.queue.written(batch, false)
 		spare = batch[:0]
 		if err != nil {
 			s.awaitVerdict()
@@ -127,7 +139,7 @@ func (s *session) end(cause error) {
 	}
 	s.err = &closedError{cause}
 	outgoing, incoming := s.outgoing, s.incoming
-	s.outgoing, s.incoming = nil, nil
+	s.outgoing, s.incoming = nil, requests{}
 	s.count()
 	s.mu.Unlock()
 
@@ -136,9 +148,7 @@ func (s *session) end(cause error) {
 	for _, call := range outgoing {
 		call.complete(CallFinished, nil, s.err)
 	}
-	for _, r := range incoming {
-		r.cancelled(s.err)
-	}
+	incoming.each(func(r *Request) { r.cancelled(s.err) })
 	code := closeCode(cause)
 	if code == CloseNormal {
 		s.queue.finish(s.err)
@@ -175,6 +185,7 @@ func (s *session) tearDown(code CloseCode) {
 	_ = s.carrier.Close(code) // the connection is over, whatever the carrier says
 	s.queue.abort(s.err)
 	s.workers.Wait()
+	s.inline.Stop()
 }
 
 // failure returns why the session ended, nil if it did not.
@@ -185,7 +196,7 @@ func (s *session) failure() error {
 }
 
 // count notes how many calls run. The caller holds mu.
-func (s *session) count() { s.running.Store(int32(len(s.outgoing) + len(s.incoming))) }
+func (s *session) count() { s.running.Store(int32(len(s.outgoing) + s.incoming.count())) }
 
 // register gives an outgoing call its id.
 func (s *session) register(call *Call) error {
@@ -243,14 +254,14 @@ func (s *session) call(id callID) *Call {
 func (s *session) request(id callID) *Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.incoming[id]
+	return s.incoming.get(id)
 }
 
 // release removes an incoming call, whose id is free then.
 func (s *session) release(r *Request) {
 	s.mu.Lock()
-	if s.incoming[r.id] == r {
-		delete(s.incoming, r.id)
+	if s.incoming.get(r.id) == r {
+		s.incoming.remove(r.id)
 		s.count()
 	}
 	s.mu.Unlock()

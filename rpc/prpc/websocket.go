@@ -112,7 +112,7 @@ func (c *wsCarrier) Receive() ([]byte, error) {
 	if err != nil {
 		return nil, wsError(err)
 	}
-	if c.stopPings != nil {
+	if c.stopPings != nil && !c.frames.more { // else the next one tells
 		c.heard.Store(time.Now().UnixNano())
 	}
 	return message, nil
@@ -167,7 +167,13 @@ func (c *wsCarrier) Send(messages [][]byte) error {
 }
 
 // trySend implements trier.
-func (c *wsCarrier) trySend(message []byte) bool { return c.frames.trySend(message) }
+func (c *wsCarrier) trySend(messages ...[]byte) bool { return c.frames.trySend(messages...) }
+
+// more implements buffering.
+func (c *wsCarrier) more() bool { return c.frames.more }
+
+// polled implements buffering.
+func (c *wsCarrier) polled() bool { return c.frames.raw != nil }
 
 // Close implements Carrier. It waits for the peer's close frame, for a bounded time.
 func (c *wsCarrier) Close(code CloseCode) error {

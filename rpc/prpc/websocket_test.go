@@ -382,3 +382,37 @@ func TestServe(t *testing.T) {
 	require.NoError(t, closed.Close())
 	require.Error(t, prpc.Serve(t.Context(), closed, nil, nil))
 }
+
+// TestAnswersLeaveBesideAMethodThatWaits: those that are held back to leave together, too.
+func TestAnswersLeaveBesideAMethodThatWaits(t *testing.T) {
+	release := make(chan struct{})
+	methods, err := prpc.NewTree(prpc.Tree{"echo": func(v any) any { return v }, "wait": func() { <-release }})
+	require.NoError(t, err)
+	handler := prpc.NewServer(&prpc.Options{Methods: methods})
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	defer func() { _ = handler.Close() }()
+	c, err := prpc.Dial(t.Context(), wsURL(server), nil)
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	for range 20 {
+		waiting := make(chan error, 1)
+		err := all(100, func(n int) error {
+			if n == 30 {
+				go func() {
+					_, err := c.Call(context.Background(), "wait")
+					waiting <- err
+				}()
+				return nil
+			}
+			got, err := c.Call(t.Context(), "echo", n)
+			if err == nil && got != int64(n) {
+				err = fmt.Errorf("%v came back for %d", got, n)
+			}
+			return err
+		})
+		require.NoError(t, err)
+		release <- struct{}{}
+		require.NoError(t, <-waiting)
+	}
+}

@@ -194,7 +194,8 @@ func (s *served) streams() pconn.StreamHandler {
 // shared are children that are served at a socket, until the test ends, after which nothing is left.
 type shared struct {
 	*share.Children
-	at string
+	at      string
+	streams pconn.StreamLimits // those of the connections, as of the children's
 }
 
 func start(t testing.TB, mode string, opts share.Options) *shared {
@@ -208,7 +209,7 @@ func start(t testing.TB, mode string, opts share.Options) *shared {
 		return cmd
 	}, &opts)
 	require.NoError(t, err)
-	s := &shared{Children: children, at: "unix:" + filepath.Join(t.TempDir(), "s")}
+	s := &shared{Children: children, at: "unix:" + filepath.Join(t.TempDir(), "s"), streams: opts.Pool.Start.Conn.Streams}
 	l, err := endpoint.Listen(t.Context(), s.at)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -225,7 +226,7 @@ func start(t testing.TB, mode string, opts share.Options) *shared {
 // dial connects to the children, until the test ends. What they ask is answered with the name, and its metadata's keys.
 func (s *shared) dial(t testing.TB, name string) *endpoint.Conn {
 	t.Helper()
-	conn, err := endpoint.Dial(t.Context(), s.at, &pconn.Options{Extensions: pconn.ExtensionsOffered, Handler: answers(name), OtherChannels: answers(name),
+	conn, err := endpoint.Dial(t.Context(), s.at, &pconn.Options{Extensions: pconn.ExtensionsOffered, Streams: s.streams, Handler: answers(name), OtherChannels: answers(name),
 		StreamHandler: pconn.StreamHandlerFunc(func(_ context.Context, stream *pconn.Stream) error {
 			_, err := fmt.Fprintf(stream, "%s of %s, %d fields", stream.Name(), name, len(stream.Metadata()))
 			return err

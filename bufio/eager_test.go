@@ -1,0 +1,123 @@
+package bufio
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// waitInVain is a wait that finds nothing by looking. It returns whether it looked, and for how many turns.
+func (e *eagerness) waitInVain(pace int) (looked bool, turns int) {
+	e.asked = false
+	e.begin(pace)
+	for n := e.next(); n > 0; n = e.next() {
+		looked = true
+		turns += n
+	}
+	return looked, turns
+}
+
+func TestEagernessIsBounded(t *testing.T) {
+	for _, pace := range []int{1, 2, 10, 33} {
+		var e eagerness
+		looked, turns := e.waitInVain(pace)
+		require.True(t, looked)
+		require.GreaterOrEqual(t, turns, maxTurns)
+		require.Less(t, turns, 2*maxTurns, "pace %d", pace)
+	}
+	var e eagerness
+	looked, _ := e.waitInVain(0)
+	require.False(t, looked, "nothing was expected")
+}
+
+// TestEagernessThatDoesNotPayIsGivenUp counts the looks of a thousand waits in vain, and that they come back.
+func TestEagernessThatDoesNotPayIsGivenUp(t *testing.T) {
+	var e eagerness
+	looks := 0
+	for range 1000 {
+		if looked, _ := e.waitInVain(1); looked {
+			looks++
+		}
+	}
+	assert.LessOrEqual(t, looks, freeFailures+10)
+	assert.Greater(t, looks, freeFailures)
+
+	tries := 0
+	for tries < 1<<(maxFailures-freeFailures)+1 {
+		tries++
+		e.asked = false
+		e.begin(1)
+		if e.next() > 0 {
+			break
+		}
+	}
+	require.LessOrEqual(t, tries, 1<<(maxFailures-freeFailures)+1, "it is tried again now and then")
+	for range maxFailures {
+		e.asked = false
+		e.begin(1)
+		e.skip = 0
+		e.pace = 1
+		require.Positive(t, e.next())
+		e.found()
+	}
+	require.Zero(t, e.failures, "what pays is kept up")
+}
+
+// TestPeerThatTakesLongIsSleptFor has every look succeed, but late.
+func TestPeerThatTakesLongIsSleptFor(t *testing.T) {
+	var e eagerness
+	looks := 0
+	for range 1000 {
+		e.asked = false
+		e.begin(1)
+		for n := e.next(); n > 0 && e.turns <= paidTurns; n = e.next() {
+		}
+		if e.pace > 0 {
+			looks++
+		}
+		e.found()
+	}
+	assert.LessOrEqual(t, looks, freeFailures+10)
+}
+
+// TestBeforeWait shows for every kind of stream that it is told of a wait, and not of bytes that are there.
+func TestBeforeWait(t *testing.T) {
+	for name, open := range live {
+		t.Run(name, func(t *testing.T) {
+			in, w := open(t)
+			waits := make(chan struct{}, 100)
+			in.BeforeWait(func() int { waits <- struct{}{}; return 1 })
+			read := later(t, func() error { _, err := in.Peek(1); return err })
+			<-waits
+			_, err := w.Write([]byte("ab"))
+			require.NoError(t, err)
+			require.NoError(t, read())
+			for len(waits) > 0 {
+				<-waits
+			}
+			b, err := in.Take(1)
+			require.NoError(t, err)
+			require.Equal(t, "a", string(b))
+			require.Empty(t, waits, "the byte was buffered")
+		})
+	}
+}
+
+// TestInterruptEndsLooking interrupts a read while it looks, before and after it sleeps.
+func TestInterruptEndsLooking(t *testing.T) {
+	for name, open := range live {
+		t.Run(name, func(t *testing.T) {
+			in, w := open(t)
+			in.BeforeWait(func() int { in.Interrupt(); return 1 })
+			_, err := in.Peek(1)
+			require.ErrorIs(t, err, ErrInterrupted)
+			in.BeforeWait(nil)
+			in.Resume()
+			read := later(t, func() error { _, err := in.Peek(1); return err })
+			_, err = w.Write([]byte("a"))
+			require.NoError(t, err)
+			require.NoError(t, read())
+		})
+	}
+}

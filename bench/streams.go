@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -52,7 +53,7 @@ func streamRows() []streamRow {
 
 func newStreamsCommand() *cobra.Command {
 	var rounds int
-	var only []string
+	var only, rows []string
 	cmd := &cobra.Command{
 		Use:   "streams",
 		Short: "Measure streams beside other multiplexers and a bare pipe",
@@ -60,15 +61,16 @@ func newStreamsCommand() *cobra.Command {
 this process to its child, and small echoes. All take turns in each round; the medians are shown.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return measureStreams(cmd.OutOrStdout(), rounds, only)
+			return measureStreams(cmd.OutOrStdout(), rounds, only, rows)
 		},
 	}
 	cmd.Flags().IntVar(&rounds, "rounds", 5, "how many rounds")
 	cmd.Flags().StringSliceVar(&only, "peers", nil, "these peers only")
+	cmd.Flags().StringSliceVar(&rows, "rows", nil, "only the rows with these numbers, from 1")
 	return cmd
 }
 
-func measureStreams(out io.Writer, rounds int, only []string) error {
+func measureStreams(out io.Writer, rounds int, only, rows []string) error {
 	peers := peer.AllStreams()
 	if len(only) > 0 {
 		peers = slices.DeleteFunc(peers, func(p peer.Streams) bool { return !slices.Contains(only, p.Name) })
@@ -79,7 +81,10 @@ func measureStreams(out io.Writer, rounds int, only []string) error {
 		head = append(head, p.Name)
 	}
 	t.AppendHeader(append(head, "of the pipe", "of the best other"))
-	for _, row := range streamRows() {
+	for i, row := range streamRows() {
+		if len(rows) > 0 && !slices.Contains(rows, strconv.Itoa(i+1)) {
+			continue
+		}
 		seen := make([][]float64, len(peers)+1)
 		for round := range rounds {
 			for i := range seen {

@@ -27,11 +27,13 @@ func newPolled(f *os.File, _ syscall.RawConn, _ fdKind, owned io.Closer) origin 
 // newSinkWaiter returns nothing: a write that blocks cannot be interrupted.
 func newSinkWaiter() waiter { return nil }
 
-// vectors is what one gathered write needs.
+// vectors is what one gathered write or scattered read needs.
 type vectors struct{}
 
 func (v *vectors) writev(fd int, bufs [][]byte) (int, error) { return unix.Write(fd, bufs[0]) }
 
 func (v *vectors) sendNow(fd int, bufs [][]byte) (int, error) { return unix.Write(fd, bufs[0]) }
+
+func (v *vectors) readv(fd int, p, _ []byte) (int, error) { return unix.Read(fd, p) }
 
 func (v *vectors) forget() {}

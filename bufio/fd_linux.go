@@ -35,7 +35,7 @@ func newPolled(f *os.File, rc syscall.RawConn, kind fdKind, owned io.Closer) ori
 	}
 	if kind.socket {
 		o := newRaw(rc, "socket", owned)
-		o.file, o.try, o.wake = f, recvNow, wake
+		o.file, o.try, o.plain, o.wake = f, recvNow, false, wake
 		o.apply = wake.set
 		return o
 	}

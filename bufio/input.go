@@ -24,6 +24,7 @@ type Input struct {
 	err  error // what the stream ended with, given when the buffer is empty
 
 	into   []byte     // where a read that goes past the buffer puts its bytes
+	over   []byte     // the part of buf where it puts those behind them, if it can
 	need   int        // how many bytes a read is to make buffered in all
 	size   int        // of the next buffer
 	before func() int // called before it waits
@@ -259,12 +260,17 @@ func (in *Input) fill(need int, wait bool) error {
 	return nil
 }
 
-// direct reads once straight into p. Large payloads need a small buffer for what is between them only.
+// direct reads once straight into p, and what comes behind it into the buffer, in which nothing is. Large payloads need a
+// small buffer for what is between them only, and get that with their own last bytes.
 func (in *Input) direct(p []byte, wait bool) (int, error) {
 	in.filled, in.size = false, bufferSmall
 	in.into = p[:min(len(p), maxRead)]
 	n, err := in.readOrigin(wait)
-	in.into = nil
+	if more := n - len(in.into); more > 0 {
+		in.w = more
+		n = len(in.into)
+	}
+	in.into, in.over = nil, nil
 	return n, err
 }
 
@@ -275,7 +281,7 @@ func (in *Input) readOrigin(wait bool) (int, error) {
 			return 0, in.err
 		}
 		n, err := in.org.read(in, wait)
-		if n < 0 || n > len(in.room()) {
+		if n < 0 || n > len(in.room())+len(in.over) {
 			n, err = 0, ErrBadCount
 		}
 		if err != nil {
@@ -363,6 +369,21 @@ func (in *Input) space() []byte {
 	return in.buf[in.w:]
 }
 
+// behind is called by an origin that is about to read to two places at once, and returns where what comes behind
+// space's bytes goes, or nil if those go to the buffer themselves.
+func (in *Input) behind() []byte {
+	if in.into == nil {
+		return nil
+	}
+	if !in.pooled {
+		in.release()
+		in.buf, in.pooled = getBuffer(bufferSmall), true
+	}
+	in.r, in.w = 0, 0
+	in.over = in.buf[:bufferSmall]
+	return in.over
+}
+
 // move puts what is buffered at the start of a buffer that has room for it and for need.
 func (in *Input) move(held int) {
 	size := max(in.size, in.need, held+1)
@@ -387,8 +408,9 @@ func (in *Input) room() []byte {
 
 // idle is called by an origin that is about to wait: an empty buffer is of more use elsewhere meanwhile.
 func (in *Input) idle() {
-	if in.into == nil && in.Buffered() == 0 {
+	if in.Buffered() == 0 {
 		in.release()
+		in.over = nil
 	}
 }
 

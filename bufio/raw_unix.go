@@ -23,9 +23,11 @@ type raw struct {
 	owned io.Closer
 	name  string
 	seeks bool // a regular file
+	plain bool // try is read(2)
 	try   func(fd int, p []byte) (int, error)
 	wake  waiter // not nil for a socket that blocks
 	step  func(fd uintptr) bool
+	vec   vectors
 	taken *takenFiles // not nil where descriptors are taken that come with the bytes
 
 	// One read under way.
@@ -81,7 +83,7 @@ func newFileOrigin(f *os.File, owned io.Closer) origin {
 }
 
 func newRaw(rc syscall.RawConn, name string, owned io.Closer) *raw {
-	o := &raw{rc: rc, name: name, owned: owned, try: unix.Read}
+	o := &raw{rc: rc, name: name, owned: owned, try: unix.Read, plain: true}
 	o.step = o.once
 	return o
 }
@@ -141,6 +143,7 @@ func (o *raw) read(in *Input, wait bool) (int, error) {
 	o.in, o.wait, o.n, o.err = in, wait, 0, nil
 	err = o.rc.Read(o.step)
 	o.in = nil
+	o.vec.forget()
 	if err == nil {
 		err = o.err
 	}
@@ -226,6 +229,11 @@ func (o *raw) lookAgain() bool {
 func (o *raw) attempt(fd int) (int, error) {
 	if o.taken != nil {
 		return o.taken.read(fd, o.in)
+	}
+	if o.plain {
+		if over := o.in.behind(); over != nil {
+			return o.vec.readv(fd, o.in.space(), over)
+		}
 	}
 	return o.try(fd, o.in.space())
 }

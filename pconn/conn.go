@@ -27,6 +27,7 @@ type Conn struct {
 	scratch  *scratch // of marked handlers; the receiver's
 	burst    burst    // kept for its next use; the receiver's
 	held     int      // packets since receiving last waited; the receiver's
+	given    *Stream  // whose Read has got something and may get more; the receiver's
 	channels channelTable
 	ext      extension
 	files    files

@@ -38,6 +38,9 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	c.counters.PacketsIn.Add(1)
 	c.counters.BytesIn.Add(uint64(n))
 	c.watch.received(&h, n)
+	if c.given != nil && !isData(&h) {
+		c.deliverNow()
+	}
 	goOn = true
 	c.held++
 	if h.Request {
@@ -61,6 +64,7 @@ func (c *Conn) readHeader() (packet.Header, error) {
 		c.flushHeld()
 	}
 	if err == packet.ErrShort {
+		c.deliverNow()
 		h, err = packet.ReadHeader(c.in)
 		c.readAt = c.now()
 		return h, err

@@ -50,9 +50,9 @@ type streamIn struct {
 	buf      chunks
 	err      error  // what Read returns when buf is empty
 	unwanted bool   // by CloseRead or Close
-	into     []byte // a waiting Read's memory, into[:got] of which is filled
-	got      int
-	lent     bool // the receiver reads into it
+	into     []byte // the memory of a Read that waits; nil when it is to return
+	got      int    // how much of it is filled
+	lent     bool   // the receiver reads into it
 	wake     chan struct{}
 	deadline streamDeadline
 }

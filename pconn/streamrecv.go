@@ -78,6 +78,9 @@ func (c *Conn) receiveData(h *packet.Header) error {
 	}
 	c.mu.Lock()
 	s, act, err := c.findStream(h, streamData)
+	if c.given != s {
+		c.deliver()
+	}
 	if err == nil && s != nil {
 		err = s.checkWindow(h)
 	}
@@ -108,10 +111,11 @@ func (s *Stream) checkWindow(h *packet.Header) error {
 // takeBuffered takes data that is in the input's buffer already. Conn.mu is held.
 func (s *Stream) takeBuffered(n int) error {
 	c, in := s.conn, &s.in
-	if p := in.into; in.buf.bytes == 0 && n <= len(p) {
-		in.into, in.got = nil, n
-		poke(in.wake)
-		return c.in.ReadFull(p[:n])
+	if p := in.rest(); in.buf.bytes == 0 && n <= len(p) {
+		err := c.in.ReadFull(p[:n])
+		in.got += n
+		s.handOver()
+		return err
 	}
 	for n > 0 {
 		p := in.buf.room(n, &c.st.buffers)
@@ -124,6 +128,10 @@ func (s *Stream) takeBuffered(n int) error {
 	poke(in.wake)
 	return nil
 }
+
+// deliverFrom is how many bytes may have come before a reader is woken, though others are there to be received. It is what a
+// stream's window is at first.
+const deliverFrom = 256 << 10
 
 // yieldFrom is how many bytes a reader is given before the receiver lets it run, so that its memory is back for
 // the next piece.
@@ -140,22 +148,17 @@ func (s *Stream) receiveBulk(h *packet.Header) error {
 		}
 		var n int
 		var err error
-		if in.into != nil && in.buf.bytes == 0 {
+		if len(in.rest()) > 0 && in.buf.bytes == 0 {
 			n, err = s.readInto(left)
 		} else {
-			p := in.buf.room(int(min(left, maxChunk)), &c.st.buffers)
-			c.mu.Unlock()
-			n, err = c.in.Read(p)
-			c.mu.Lock()
-			in.buf.filled(n)
-			poke(in.wake)
+			n, err = s.readBuffer(left)
 		}
-		handed := in.got
+		left -= int64(n)
+		handed := s.handOverIfDone(left == 0)
 		c.mu.Unlock()
 		if handed >= yieldFrom {
 			runtime.Gosched()
 		}
-		left -= int64(n)
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
@@ -166,37 +169,99 @@ func (s *Stream) receiveBulk(h *packet.Header) error {
 	return nil
 }
 
-// readInto reads at most left bytes into the memory of the Read that waits, which has it back as soon as it is
-// full or nothing more is there. Conn.mu is held, but not while it reads.
+// readInto reads at most left bytes into what is left of the memory of the Read that waits. Conn.mu is held, but not
+// while it reads.
 func (s *Stream) readInto(left int64) (n int, err error) {
 	c, in := s.conn, &s.in
-	p := in.into[:min(int64(len(in.into)), left)]
+	p := in.rest()
+	p = p[:min(int64(len(p)), left)]
 	in.lent = true
 	c.mu.Unlock()
-	for n < len(p) && err == nil {
-		var k int
-		k, err = c.in.TryRead(p[n:])
-		n += k
-	}
+	n, err = c.in.TryRead(p)
 	c.mu.Lock()
 	in.lent = false
 	if c.st.leavers > 0 {
 		c.st.returned.Broadcast()
 	}
-	if n > 0 {
-		in.into, in.got = nil, n
-		poke(in.wake)
-	}
+	in.got += n
 	if !errors.Is(err, bufio.ErrWouldBlock) {
 		return n, err
 	}
-	if n > 0 {
-		return n, nil
-	}
+	// The reader has what there is while more is waited for.
+	s.handOver()
 	c.mu.Unlock()
 	_, err = c.in.Peek(1)
 	c.mu.Lock()
 	return 0, err
+}
+
+// readBuffer reads at most left bytes into memory of the stream's own. Conn.mu is held, but not while it reads.
+func (s *Stream) readBuffer(left int64) (n int, err error) {
+	c, in := s.conn, &s.in
+	p := in.buf.room(int(min(left, maxChunk)), &c.st.buffers)
+	c.mu.Unlock()
+	n, err = c.in.TryRead(p)
+	if errors.Is(err, bufio.ErrWouldBlock) {
+		c.mu.Lock()
+		s.handOver()
+		c.mu.Unlock()
+		n, err = c.in.Read(p)
+	}
+	c.mu.Lock()
+	in.buf.filled(n)
+	return n, err
+}
+
+// rest is what is left of the memory of a Read that waits.
+func (in *streamIn) rest() []byte { return in.into[min(in.got, len(in.into)):] }
+
+// handOver wakes the Read that waits, if there is something for it. Conn.mu is held.
+func (s *Stream) handOver() {
+	if s.conn.given == s {
+		s.conn.given = nil
+	}
+	if s.in.got > 0 {
+		s.in.into = nil
+	}
+	if s.in.got+s.in.buf.bytes > 0 {
+		poke(s.in.wake)
+	}
+}
+
+// handOverIfDone decides about the Read that waits, after bytes have come for it. To wake it is to wake a thread, as a
+// rule, so that is done once for all that is there already, up to deliverFrom. It returns how much there was to hand
+// over. Conn.mu is held.
+func (s *Stream) handOverIfDone(frameEnds bool) int {
+	c, in := s.conn, &s.in
+	n := in.got + in.buf.bytes
+	if n < deliverFrom && (!frameEnds || c.in.Buffered() > 0) {
+		c.given = s
+		return 0
+	}
+	s.handOver()
+	return n
+}
+
+// deliver hands over what handOverIfDone has put off. It is called before anything else is received, or waited for.
+// Conn.mu is held.
+func (c *Conn) deliver() {
+	if s := c.given; s != nil {
+		s.handOver()
+	}
+}
+
+// deliverNow is deliver without Conn.mu.
+func (c *Conn) deliverNow() {
+	if c.given != nil {
+		c.mu.Lock()
+		c.deliver()
+		c.mu.Unlock()
+	}
+}
+
+// isData says whether a packet may go on with what was given to a Read.
+func isData(h *packet.Header) bool {
+	return h.Request && h.Channel == reservedChannel && frame.KindOf(h) == frame.KindData
 }
 
 func (c *Conn) receiveCredit(h *packet.Header) error {

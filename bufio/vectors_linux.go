@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// vectors is what one gathered write needs, kept so that a write takes no memory.
+// vectors is what one gathered write or scattered read needs, kept so that it takes no memory.
 type vectors struct {
 	iov []unix.Iovec
 	msg *unix.Msghdr // for a socket that blocks
@@ -22,7 +22,7 @@ func (v *vectors) set(bufs [][]byte) {
 	}
 }
 
-// forget lets go of the memory that was written from.
+// forget lets go of the memory that was written from or read to.
 func (v *vectors) forget() {
 	clear(v.iov)
 	if v.msg != nil {
@@ -36,6 +36,19 @@ func (v *vectors) writev(fd int, bufs [][]byte) (int, error) {
 	}
 	v.set(bufs)
 	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(v.iov))), uintptr(len(v.iov)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// readv reads into p and, once that is full, into over.
+func (v *vectors) readv(fd int, p, over []byte) (int, error) {
+	v.iov = append(v.iov[:0], unix.Iovec{Base: unsafe.SliceData(p)}, unix.Iovec{Base: unsafe.SliceData(over)})
+	v.iov[0].SetLen(len(p))
+	v.iov[1].SetLen(len(over))
+	n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(v.iov))), uintptr(len(v.iov)))
 	if errno != 0 {
 		return 0, errno

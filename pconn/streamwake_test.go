@@ -1,0 +1,91 @@
+package pconn_test
+
+import (
+	"bytes"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/packet/frame"
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// TestWhatHasComeIsNotHeldBack checks that a reader gets what has come although what follows has only begun, however the two were
+// written.
+func TestWhatHasComeIsNotHeldBack(t *testing.T) {
+	const size = 10_000
+	data := func(n int) []byte { return frameBytes(frame.KindData, 1, 0, pattern(n)) }
+	for name, next := range map[string][]byte{
+		"nothing":                           nil,
+		"the first byte of a packet":        data(size)[:1],
+		"a header":                          data(size)[:4],
+		"a header and a part":               data(size)[:6000],
+		"a small part of a small frame":     data(100)[:50],
+		"the header of another stream's":    frameBytes(frame.KindData, 2, 0, pattern(size))[:4],
+		"a part of a request":               request(77, 7, string(pattern(size)))[:500],
+		"another frame":                     frameBytes(frame.KindPing, 9, 0, nil),
+		"another frame and a part of DATA":  append(frameBytes(frame.KindPing, 9, 0, nil), data(size)[:100]...),
+		"the end of the stream":             frameBytes(frame.KindEnd, 1, 0, nil),
+		"many frames and a part of another": append(bytes.Repeat(data(size), 3), data(size)[:100]...),
+	} {
+		for _, waits := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				p := rawPipes(t, &pconn.Options{Listen: []string{""}})
+				p.extended(frame.Hello{MaxStreams: 9, StreamCredit: 1})
+				l, err := p.conn.Listen("")
+				require.NoError(t, err)
+				var streams []*pconn.Stream
+				for tag := range uint64(2) {
+					p.sendFrame(frame.KindOpen, tag+1, 0, (&frame.Open{}).Append(nil))
+					s, err := l.AcceptStream(soon(t))
+					require.NoError(t, err)
+					streams = append(streams, s)
+				}
+				got, read := make([]byte, size), make(chan error, 1)
+				reader := func() {
+					_, err := io.ReadFull(streams[0], got)
+					read <- err
+				}
+				if waits {
+					go reader()
+				}
+				p.write(append(data(size), next...))
+				if !waits {
+					go reader()
+				}
+				require.NoError(t, receiveFrom(t, read))
+				require.Equal(t, pattern(size), got)
+			})
+		}
+	}
+}
+
+// TestReadsOfAnySize checks that what is read in pieces of any size, while it comes in frames of any size, is what was sent.
+func TestReadsOfAnySize(t *testing.T) {
+	a, b := pipes(t, nil, nil)
+	x, y := streamPair(t, a, b)
+	want := pattern(8 << 20)
+	go func() {
+		for left, i := want, 0; len(left) > 0; i++ {
+			n := min(len(left), []int{1, 100, 5000, 70_000, 8192, 300_000, 33_000}[i%7])
+			if _, err := x.Write(left[:n]); err != nil {
+				t.Error(err)
+				return
+			}
+			left = left[n:]
+		}
+		x.CloseWrite()
+	}()
+	var got []byte
+	buf := make([]byte, 100_000)
+	for i := 0; ; i++ {
+		n, err := y.Read(buf[:[]int{65536, 10, 100_000, 5000, 40_000}[i%5]])
+		got = append(got, buf[:n]...)
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+	}
+	require.True(t, bytes.Equal(want, got))
+}

@@ -17,7 +17,7 @@ type StreamLimits struct {
 	// DefaultStreamWindow. It doubles, up to MaxWindow, by default DefaultMaxStreamWindow, whenever a whole
 	// window was read within two round trips while no more than a quarter of it waited, as far as Memory
 	// allows: so a fast reader at the end of a long link gets what the link carries, and a slow one, or
-	// one nearby, does not take memory for nothing. The connection measures the round trip by a ping when a
+	// one less than a millisecond away, does not take memory for nothing. The connection measures the round trip by a ping when a
 	// stream first needs it, and every 10 s at most while windows may grow.
 	Window, MaxWindow int64
 

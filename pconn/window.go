@@ -45,7 +45,7 @@ func (w *recvWindow) take(n int64) bool {
 // not known.
 func (w *recvWindow) allow(now instant, trip time.Duration, b *budget, most int64) (amount int64, grew bool) {
 	w.paced += w.taken
-	if now.since(w.since) >= 2*trip {
+	if trip < leastTrip || now.since(w.since) >= 2*trip {
 		w.since, w.paced = now, 0
 	}
 	waiting := w.size - w.left - w.taken
@@ -101,6 +101,10 @@ type roundTrip struct {
 
 // tripPeriod is how long a round trip counts, and as long again as that of the period before.
 const tripPeriod = 10 * time.Second
+
+// leastTrip is the round trip from which windows grow. On a shorter way the first window is not what holds a stream up,
+// and a larger one would only fill the pipe in front of everybody else's requests.
+const leastTrip = time.Millisecond
 
 // measured counts a round trip that has just ended.
 func (r *roundTrip) measured(trip time.Duration, now instant) {

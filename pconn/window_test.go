@@ -72,6 +72,7 @@ func TestWindowDoesNotGrowWithoutNeed(t *testing.T) {
 		"a whole one in each round trip":   {trip, size / 10, true},
 		"a whole one in five round trips":  {trip, size / 50, false},
 		"the round trip is not known":      {0, size, false},
+		"the other end is near":            {leastTrip - 1, size, false},
 		"so slow that each look begins it": {trip, size / 500, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -144,7 +144,10 @@ func TestSmallOvertakesLarge(t *testing.T) {
 	p.write(request(1000, 1, ""))
 	p.write(request(1001, 2, "small answer"))
 	small := do(soon(t), p.conn, pconn.Request{Type: 2, Payload: []byte("small request")})
-	eventually(t, "both are queued", func() bool { return len(p.conn.InFlight()) == 2 && p.conn.Counters().RequestsIn.Load() == 2 })
+	eventually(t, "both are queued", func() bool {
+		n := p.conn.Counters()
+		return n.RequestsOut.Load() == 2 && n.RequestsIn.Load() == 2 && len(p.conn.InFlight()) == 2
+	})
 
 	missing := map[string]bool{"small answer": true, "small request": true}
 	pieces := 0
@@ -266,6 +269,9 @@ func TestLargeAnswerThatIsGivenUp(t *testing.T) {
 		cancel := (&frame.Cancel{Reason: frame.ReasonCancelled}).Append(nil)
 		p.write(frameOf(frame.KindCancel, tag, 0, cancel))
 		p.write(request(tag+100, 2, "next"))
+		eventually(t, "the next is answered", func() bool {
+			return p.conn.Counters().RequestsIn.Load() == 3*(tag-10)+2 && len(p.conn.InFlight()) == 0
+		})
 		pieces := 0
 		p.partly(func(got packet.Packet) bool {
 			pieces++
@@ -331,6 +337,7 @@ func TestLargeAnswersWait(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, p.conn.InFlight(), n-32) // 64 MiB are queued
 		p.write(request(5, 2, "small"))
+		synctest.Wait()
 		pieces := 0
 		p.partly(func(got packet.Packet) bool { pieces++; return isPacket(5)(got) })
 		require.LessOrEqual(t, pieces, 12)

@@ -48,6 +48,7 @@ type Stream struct {
 type streamIn struct {
 	window   recvWindow
 	buf      chunks
+	spill    spill
 	err      error  // what Read returns when buf is empty
 	unwanted bool   // by CloseRead or Close
 	into     []byte // the memory of a Read that waits; nil when it is to return
@@ -158,12 +159,21 @@ func (s *Stream) readLocked(ctx context.Context, p []byte) (int, error) {
 		if err := s.readError(ctx); err != nil {
 			return 0, err
 		}
+		if in.spill.between() && len(p) > 0 {
+			if n := s.readSpilled(p); n > 0 {
+				return n, nil
+			}
+			continue
+		}
 		if b := in.buf.next(&c.st.buffers); len(b) > 0 {
 			n := min(len(p), len(b))
+			in.spill.copying = true
 			s.copyOut(p, b[:n])
+			in.spill.copying = false
 			if !in.buf.dropped {
 				in.buf.taken(n, &c.st.buffers)
 				c.streamTaken(s, n)
+				s.spillMore()
 			}
 			return n, nil
 		}

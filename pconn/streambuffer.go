@@ -103,5 +103,20 @@ func (c *chunks) leave(pool *bufferList) {
 	}
 }
 
+// steal takes the first piece out, unless the receiver writes to it.
+func (c *chunks) steal() (first chunk, ok bool) {
+	if c.bytes == 0 || c.filling && c.head == len(c.list)-1 {
+		return chunk{}, false
+	}
+	first = c.list[c.head]
+	c.bytes -= first.w - first.r
+	c.list[c.head] = chunk{}
+	c.head++
+	if c.head == len(c.list) {
+		c.list, c.head = c.list[:0], 0
+	}
+	return first, true
+}
+
 // drop forgets all there is, and whatever is still filled or taken.
 func (c *chunks) drop() { *c = chunks{dropped: true} }

@@ -25,6 +25,14 @@ type StreamLimits struct {
 	// streams begin with, by default DefaultStreamMemory. A window that grows takes half of what is left at
 	// most. The last quarter is for streams that this end opens; when they need it, windows that have grown shrink.
 	Memory int64
+
+	// Spill is how many bytes of each stream, beyond its window, may wait for the reader on disk: in a file in SpillDir, by
+	// default os.TempDir, that has no name as far as the system allows that. So a sender need not wait for a reader
+	// that is slow or away for a while. 0, the default, is none. Where the disk fails, which a full one does, the
+	// stream is reset, and its reader gets a *SpillError. The file is there from when more than half of a window waits until
+	// the stream was read to its end, closed or reset: also when the connection has ended meanwhile.
+	Spill    int64
+	SpillDir string
 }
 
 // withDefaults returns a copy in which every limit has its value.
@@ -34,7 +42,7 @@ func (l StreamLimits) withDefaults() (StreamLimits, error) {
 		value int64
 	}{
 		{"MaxOpen", int64(l.MaxOpen)}, {"MaxBacklog", int64(l.MaxBacklog)}, {"Window", l.Window},
-		{"MaxWindow", l.MaxWindow}, {"Memory", l.Memory},
+		{"MaxWindow", l.MaxWindow}, {"Memory", l.Memory}, {"Spill", l.Spill},
 	} {
 		if f.value < 0 || f.value > maxCredit {
 			return l, fmt.Errorf("pconn: Options.Streams.%s %d is not within 0 and %d", f.name, f.value, int64(maxCredit))

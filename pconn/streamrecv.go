@@ -126,6 +126,7 @@ func (s *Stream) takeBuffered(n int) error {
 		n -= len(p)
 	}
 	poke(in.wake)
+	s.spillMore()
 	return nil
 }
 
@@ -152,6 +153,7 @@ func (s *Stream) receiveBulk(h *packet.Header) error {
 			n, err = s.readInto(left)
 		} else {
 			n, err = s.readBuffer(left)
+			s.spillMore()
 		}
 		left -= int64(n)
 		handed := s.handOverIfDone(left == 0)

@@ -107,6 +107,7 @@ func (s *Stream) endOut() {
 func (s *Stream) stopIn(why frame.Reset) {
 	s.in.unwanted = true
 	s.in.buf.drop()
+	s.dropSpill()
 	if s.state.in == inOpen {
 		s.state.in = inStopped
 		s.due.stop = &why
@@ -138,6 +139,7 @@ func (s *Stream) end(err error) {
 	s.state.out = outEnded
 	s.out.buf = nil
 	s.in.buf.drop()
+	s.dropSpill()
 	s.fail(err, err)
 	if s.acceptedBy != nil {
 		s.acceptedBy.remove(s)
@@ -152,6 +154,7 @@ func (s *Stream) fail(in, out error) {
 	if s.out.err == nil {
 		s.out.err = out
 	}
+	s.conn.closeSpill(s)
 	poke(s.in.wake)
 	poke(s.out.wake)
 }

@@ -10,6 +10,7 @@ shift 2
 mkdir -p "$(dirname "$log")" .cache/bin
 go build -o .cache/bin/testreport ./internal/testreport || exit 1
 
+: >"$log" # else tail may come first, and finds nothing to follow
 timeout -k 10 "$limit" go test -C "${MODULE:-.}" -json "$@" >"$log" 2>&1 &
 child=$!
 trap 'kill "$child" 2>/dev/null; wait "$child"; exit 130' INT TERM

@@ -139,8 +139,20 @@ func until(ctx context.Context, conn Conn) (c context.Context, stop func()) {
 	}
 }
 
+// endMoment is how long the end of a connection may come behind what it has brought about.
+const endMoment = time.Second
+
 // ended is how serving has ended: a connection that is over is an error, unless that was asked for.
 func ended(ctx context.Context, conn Conn, err error) error {
+	if errors.Is(err, ErrStopped) {
+		// An end that closes stops listening first.
+		moment, cancel := context.WithTimeout(ctx, endMoment)
+		defer cancel()
+		select {
+		case <-conn.Done():
+		case <-moment.Done():
+		}
+	}
 	select {
 	case <-conn.Done():
 		if ctx.Err() == nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -328,9 +329,8 @@ func TestConnectionEnds(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, far.Close())
 			require.NoError(t, c.SetReadDeadline(time.Now().Add(30*time.Second)))
-			_, err = c.Read(make([]byte, 1))
-			assert.Error(t, err)
-			assert.NotErrorIs(t, err, context.DeadlineExceeded)
+			_, err = io.Copy(io.Discard, c) // what it wrote may have come back
+			assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 			assert.ErrorIs(t, <-ended, pconn.ErrPeerClosed)
 		})
 	}

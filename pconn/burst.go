@@ -44,7 +44,7 @@ func (c *Conn) responses(first *packet.Header) (done bool, err error) {
 		h, n, ok = c.furtherResponse(b[at:])
 	}
 	c.burst = all
-	c.held += len(all)
+	c.held += len(all) - 1 // the first is counted
 	c.counters.PacketsIn.Add(uint64(len(all) - 1))
 	c.counters.BytesIn.Add(uint64(at - begin))
 	c.claimBurst(all)

@@ -136,6 +136,9 @@ func (c *Conn) end(err error) {
 	c.interrupting.Unlock()
 	c.leaveFiles()
 	c.in.BeforeWait(nil)
+	// The end may have come without a wait, before which both are done.
+	c.deliverNow()
+	c.flushHeld()
 	c.windDown(err)
 }
 

@@ -3,6 +3,7 @@ package pconn_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -36,6 +37,23 @@ func TestPeersEOFWhileHandlersWork(t *testing.T) {
 	require.Len(t, seen, 3)
 	p.expectEOF()
 	require.NoError(t, p.conn.Wait())
+}
+
+// TestAnswersBeforePeersEOFDoNotWait has answers of one read with the peer's EOF leave while another request is at work.
+func TestAnswersBeforePeersEOFDoNotWait(t *testing.T) {
+	g := newGate(t)
+	mux := pconn.NewMux()
+	mux.Handle(0, pconn.HandlerFunc(g.serve))
+	mux.Handle(1, pconn.NonBlocking(pconn.HandlerFunc(echo)))
+	p := raw(t, &pconn.Options{Handler: mux})
+	p.write(request(10, 0, "slow"))
+	receiveFrom(t, g.entered)
+	p.write(slices.Concat(request(11, 1, "b"), request(12, 1, "c"), eof))
+	p.expectResponse(11, true, "b")
+	p.expectResponse(12, true, "c")
+	g.release()
+	p.expectResponse(10, true, "slow")
+	p.expectEOF()
 }
 
 // tookAbout checks how long something took in a bubble's time. A handler that blocks costs a fraction of a

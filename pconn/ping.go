@@ -85,6 +85,8 @@ func (c *Conn) sendPing(p *ping) (tag uint64, err error) {
 		h := frame.Header(frame.KindPing, t.queued, 0, 0)
 		q = c.appendTo(c.st.sender.control, &h, nil)
 		c.counters.PingsOut.Add(1)
+	} else if !c.st.sender.graceArmed {
+		c.wakeSender() // whoever queued it may not be about to write
 	}
 	tag = t.queued
 	if p == nil {

@@ -90,7 +90,8 @@ func (c *Conn) streamTaken(s *Stream, n int) {
 		s.queueDue()
 	}
 	trip.doubtful = trip.doubtful || grew
-	if w.size < c.opts.Streams.MaxWindow && trip.ask(now) {
+	// Without a CREDIT nothing is about to be written, and the PING would wait for something else.
+	if amount > 0 && w.size < c.opts.Streams.MaxWindow && trip.ask(now) {
 		c.measureTrip(now)
 	}
 }

@@ -132,23 +132,25 @@ func (s *Stream) spilled(n int) {
 	}
 }
 
-// spillFailed resets a stream whose disk has failed. Conn.mu is held, but not while its context ends.
+// spillFailed resets a stream whose disk has failed. Conn.mu is held, but not while that is told.
 func (c *Conn) spillFailed(s *Stream, err error) {
 	if s.in.spill.dropped {
 		return // it was ended meanwhile
 	}
-	c.logf(levelWarn, "a stream's backlog could not be kept on disk", "stream", s.id, "name", s.name, "error", err)
-	err = &SpillError{Stream: s.id, Name: s.name, Err: err}
+	failed := err
+	err = &SpillError{Stream: s.id, Name: s.name, Err: failed}
 	s.in.err = err // also if the peer has sent all: what is behind the failure is lost
 	if !s.abort(frame.Reset{Text: "the receiver has no room for more"}, err) {
 		s.in.buf.drop() // it is over, but for the reader
 		s.dropSpill()
+		poke(s.in.wake)
 	}
+	c.mu.Unlock()
+	c.logf(levelWarn, "a stream's backlog could not be kept on disk", "stream", s.id, "name", s.name, "error", failed)
 	if s.cancel != nil {
-		c.mu.Unlock()
 		s.cancel(err)
-		c.mu.Lock()
 	}
+	c.mu.Lock()
 }
 
 // readSpilled is the reader's part: what is on disk comes before what is in memory. It returns 0 where the reader is to

@@ -154,12 +154,16 @@ func (s *Stream) readLocked(ctx context.Context, p []byte) (int, error) {
 		if n := in.got; n > 0 {
 			in.got = 0
 			c.streamTaken(s, n)
+			s.spillMore() // it could not begin while p was being filled
 			return n, nil
 		}
 		if err := s.readError(ctx); err != nil {
 			return 0, err
 		}
-		if in.spill.between() && len(p) > 0 {
+		if in.spill.between() {
+			if len(p) == 0 {
+				return 0, nil
+			}
 			if n := s.readSpilled(p); n > 0 {
 				return n, nil
 			}
@@ -344,6 +348,8 @@ func (s *Stream) reset(f frame.Reset) {
 	s.change(func() {
 		if s.abort(f, err) {
 			cancel = s.cancel
+		} else if s.in.spill.backlog != nil {
+			s.stopIn(frame.Reset{}) // it is over, but for what its reader has not taken
 		}
 	})
 	if cancel != nil {

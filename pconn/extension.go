@@ -63,7 +63,7 @@ type extension struct {
 	answered bool   // the peer's HELLO has come; the receiver's
 	extra    *extra // what HEADERS and FILES have said of the next packet; the receiver's
 
-	pieces bool // a PIECE has come; the receiver's
+	pieces bool // a payload may have come in part; the receiver's
 
 	// Guarded by Conn.mu.
 	settled   bool          // it is known whether the peer has extensions, or never will be

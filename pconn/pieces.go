@@ -122,6 +122,7 @@ func (c *Conn) takePartial(h *packet.Header) (*partial, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.ext.partials.take(partialKey{h.Tag, !h.Request})
+	c.ext.pieces = len(c.ext.partials.of) > 0
 	if p == nil {
 		return nil, nil
 	}

@@ -183,8 +183,6 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 	}
 	if l.header.Request {
 		s.given = max(s.given, l.header.Tag)
-	} else if last {
-		b.answers++
 	}
 	if last {
 		l.state = largeEnded

@@ -299,7 +299,7 @@ func (c *Conn) writeFailed(err error) {
 	s := &c.st.sender
 	s.err = err
 	s.helloLost = c.ext.offered && s.queued == 1
-	lost := s.helloLost
+	lost, eof := s.helloLost, s.eof
 	if lost {
 		c.settle(err) // the connection goes on, and no answer can come
 	}
@@ -314,10 +314,14 @@ func (c *Conn) writeFailed(err error) {
 	for _, h := range lostHandles {
 		h.Close()
 	}
-	c.endSending(err)
+	// Not here: receiving may be what writes, inside a read of the same file, which that file's Close would wait for.
+	// windDown waits for it.
+	go c.endSending(err)
 	if !lost {
 		c.cancel(err)
-		c.lateInterrupt()
+	}
+	if !lost || eof {
+		c.lateInterrupt() // EOF will not leave, either
 	}
 }
 

@@ -7,6 +7,7 @@ package bufio
 type eagerness struct {
 	failures int // more or less: what pays takes two back
 	skip     int // waits to come without a look
+	awake    int // turns taken since it slept
 
 	// Of the wait under way. Each look is further from the last than that was from the one before, by pace turns of
 	// other goroutines.
@@ -25,6 +26,10 @@ const (
 	// would have. What takes longer is better slept for.
 	paidTurns = 400
 
+	// maxAwake is how many turns are taken between two sleeps, however well it pays. While every processor has a goroutine to
+	// run, the runtime asks what else has come only every 10 ms, and other connections would wait for so long.
+	maxAwake = 16 * maxTurns
+
 	// So many failures are free. Each further one doubles the waits without a look, up to some hundreds: with one call
 	// at a time that are ten milliseconds.
 	freeFailures = 4
@@ -34,9 +39,12 @@ const (
 // begin settles whether to look during the wait that begins. pace is that of BeforeWait.
 func (e *eagerness) begin(pace int) {
 	e.asked, e.pace, e.gap, e.turns = true, pace, 0, 0
-	if pace > 0 && e.skip > 0 {
+	switch {
+	case pace > 0 && e.awake >= maxAwake:
+		e.awake, e.pace = 0, 0
+	case pace > 0 && e.skip > 0:
 		e.skip--
-		e.pace = 0
+		e.awake, e.pace = 0, 0
 	}
 }
 
@@ -51,6 +59,7 @@ func (e *eagerness) next() int {
 	}
 	e.gap += e.pace
 	e.turns += e.gap
+	e.awake += e.gap
 	return e.gap
 }
 
@@ -67,7 +76,7 @@ func (e *eagerness) found() {
 }
 
 func (e *eagerness) failed() {
-	e.pace = 0
+	e.pace, e.awake = 0, 0
 	e.failures = min(e.failures+1, maxFailures)
 	if e.failures > freeFailures {
 		e.skip = 1 << (e.failures - freeFailures)

@@ -64,6 +64,23 @@ func TestEagernessThatDoesNotPayIsGivenUp(t *testing.T) {
 	require.Zero(t, e.failures, "what pays is kept up")
 }
 
+// TestLookingIsInterruptedBySleep has every look succeed at once: now and then it sleeps nevertheless, and then looks again.
+func TestLookingIsInterruptedBySleep(t *testing.T) {
+	var e eagerness
+	const waits = 4 * maxAwake
+	slept := 0
+	for range waits {
+		e.asked = false
+		e.begin(1)
+		if e.next() == 0 {
+			slept++
+		}
+		e.found()
+	}
+	require.InDelta(t, waits/maxAwake, slept, 1)
+	require.Zero(t, e.failures)
+}
+
 // TestPeerThatTakesLongIsSleptFor has every look succeed, but late.
 func TestPeerThatTakesLongIsSleptFor(t *testing.T) {
 	var e eagerness

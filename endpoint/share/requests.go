@@ -120,8 +120,8 @@ func fromConn(ctx context.Context, conn *pconn.Conn, err error) error {
 // rejection is what the other side has rejected a request with, as the answer to who asked, or nil.
 func rejection(err error) error {
 	var rejected *pconn.RemoteError
-	if !errors.As(err, &rejected) {
-		return nil
+	if !errors.As(err, &rejected) || errors.Is(err, context.DeadlineExceeded) {
+		return nil // that time is over goes on as the error it is
 	}
 	return pconn.NewError(rejected.Code, rejected.Text(), rejected.Details...)
 }

@@ -66,6 +66,7 @@ type streamOut struct {
 	refs     []streamRef // parts of that Write in the batch that is being written
 	err      error       // what Write returns
 	waits    bool        // a Write waits, which writes the stream's data when it is poked
+	endSent  bool        // END is on its way
 	wake     chan struct{}
 	deadline streamDeadline
 }

@@ -55,11 +55,18 @@ func (c *Conn) add(ours bool, id uint64, o *frame.Open, window recvWindow, credi
 }
 
 // retire forgets a stream that is over: what still comes of it has crossed. One whose RESET has not left counts until
-// then, so that a peer which does not read them cannot pile them up. Conn.mu is held.
+// then, so that a peer which does not read them cannot pile them up. But a RESET behind our END has crossed the peer's end
+// of the stream, which counts it no more and may open the next: it need not leave. Conn.mu is held.
 func (c *Conn) retire(s *Stream) {
 	side := *c.st.streams.side(s.ours)
-	if !s.state.over() || side[s.id] != s || s.due.reset != nil && s.due.queued {
+	if !s.state.over() || side[s.id] != s {
 		return
+	}
+	if s.due.reset != nil && s.due.queued {
+		if !s.out.endSent {
+			return
+		}
+		s.due.reset = nil
 	}
 	delete(side, s.id)
 	c.forget(s)

@@ -141,7 +141,7 @@ func (s *Stream) addPiece(b *batch) int {
 	o.window.credit -= int64(n)
 	if s.state.out == outEnding && len(o.buf)+len(o.rest) == 0 {
 		s.addFields(b, frame.KindEnd, nil)
-		s.state.out = outEnded
+		s.state.out, o.endSent = outEnded, true
 		s.conn.retire(s)
 	}
 	return n

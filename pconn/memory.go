@@ -24,11 +24,7 @@ type sendRef struct {
 func (c *Conn) releasePayload(call *call) {
 	c.mu.Lock()
 	c.releaseRef(call, ErrCancelled)
-	flush := c.beginFlush()
-	c.mu.Unlock()
-	if flush {
-		c.writeCycle(callerRounds)
-	}
+	c.unlockAndWrite()
 }
 
 // releaseRef takes a payload out that was not begun, and copies the rest of one that was. It waits for
@@ -43,14 +39,20 @@ func (c *Conn) releaseRef(call *call, cause error) (done bool) {
 		return false
 	}
 	call.ref = sendRef{}
+	return c.takeOut(b, ref)
+}
+
+// takeOut takes a packet out of its batch, or copies the rest of one that was begun, and reports whether it took it
+// out: the payload's memory is not touched again. Conn.mu is held, but not while it waits.
+func (c *Conn) takeOut(b *batch, ref bufio.Ref) bool {
 	for b.State(ref) == bufio.RefLent {
 		c.waitReturned()
 	}
-	if !c.unlink(b, ref) {
-		b.Detach(ref)
-		return false
+	if c.unlink(b, ref) {
+		return true
 	}
-	return true
+	b.Detach(ref)
+	return false
 }
 
 // unlink takes a packet out of its batch, if nothing of it was begun. Conn.mu is held.

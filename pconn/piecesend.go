@@ -221,12 +221,7 @@ func (c *Conn) giveUpLarge(call *call, cause error) (done bool) {
 	for last := true; len(l.refs) > 0; last = false {
 		i := len(l.refs) - 1
 		r := l.refs[i]
-		for r.batch.State(r.ref) == bufio.RefLent {
-			c.waitReturned()
-		}
-		if !c.unlink(r.batch, r.ref) {
-			r.batch.Detach(r.ref)
-		} else if last && l.state == largeEnded {
+		if c.takeOut(r.batch, r.ref) && last && l.state == largeEnded {
 			// The packet will not leave, though pieces have.
 			i := slices.Index(r.batch.larges, l)
 			r.batch.larges = slices.Delete(r.batch.larges, i, i+1)

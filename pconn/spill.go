@@ -84,22 +84,15 @@ func (s *Stream) spillOut() {
 		p.held += int64(len(bytes))
 		s.spilled(len(bytes))
 		poke(s.in.wake)
-		if c.beginFlush() {
-			c.mu.Unlock()
-			c.writeCycle(callerRounds)
-			c.mu.Lock()
-		}
+		c.unlockAndWrite()
+		c.mu.Lock()
 	}
 	p.running = false
 	c.closeSpill(s)
 	c.st.workers--
 	c.noteWorkersGone()
 	c.step()
-	flush := c.beginFlush()
-	c.mu.Unlock()
-	if flush {
-		c.writeCycle(callerRounds)
-	}
+	c.unlockAndWrite()
 }
 
 // writeSpilled writes to the disk, which only spillOut does.

@@ -140,11 +140,7 @@ func (s *Stream) read(ctx context.Context, p []byte) (int, error) {
 	}
 	c.mu.Lock()
 	n, err := s.readLocked(ctx, p)
-	flush := c.beginFlush()
-	c.mu.Unlock()
-	if flush {
-		c.writeCycle(callerRounds)
-	}
+	c.unlockAndWrite()
 	return n, err
 }
 
@@ -365,11 +361,7 @@ func (s *Stream) change(f func()) {
 	f()
 	poke(s.in.wake)
 	poke(s.out.wake)
-	flush := c.beginFlush()
-	c.mu.Unlock()
-	if flush {
-		c.writeCycle(callerRounds)
-	}
+	c.unlockAndWrite()
 }
 
 // SetDeadline sets both deadlines. The zero time is none. The error is net.ErrClosed after Close.

@@ -363,10 +363,10 @@ func (c *Conn) readReset(h *packet.Header) (frame.Reset, error) {
 
 // unlockAndFlush lets Conn.mu go, and sends what has come of a frame.
 func (c *Conn) unlockAndFlush(err error) error {
-	flush := err == nil && c.beginFlush()
-	c.mu.Unlock()
-	if flush {
-		c.writeCycle(callerRounds)
+	if err != nil {
+		c.mu.Unlock()
+		return err
 	}
-	return err
+	c.unlockAndWrite()
+	return nil
 }

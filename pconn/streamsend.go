@@ -229,6 +229,15 @@ func (c *Conn) beginFlush() bool {
 	return true
 }
 
+// unlockAndWrite lets Conn.mu go, and writes what streams have to send, as far as the descriptor takes it at once.
+func (c *Conn) unlockAndWrite() {
+	flush := c.beginFlush()
+	c.mu.Unlock()
+	if flush {
+		c.writeCycle(callerRounds)
+	}
+}
+
 // flushAndWait writes if nobody does, or else waits to be told that something about the writer's direction
 // has changed. Conn.mu is held, but not meanwhile.
 func (s *Stream) flushAndWait() {

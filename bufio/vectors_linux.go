@@ -35,20 +35,18 @@ func (v *vectors) writev(fd int, bufs [][]byte) (int, error) {
 		return unix.Write(fd, bufs[0])
 	}
 	v.set(bufs)
-	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd),
-		uintptr(unsafe.Pointer(unsafe.SliceData(v.iov))), uintptr(len(v.iov)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
+	return v.transfer(unix.SYS_WRITEV, fd)
 }
 
 // readv reads into p and, once that is full, into over.
 func (v *vectors) readv(fd int, p, over []byte) (int, error) {
-	v.iov = append(v.iov[:0], unix.Iovec{Base: unsafe.SliceData(p)}, unix.Iovec{Base: unsafe.SliceData(over)})
-	v.iov[0].SetLen(len(p))
-	v.iov[1].SetLen(len(over))
-	n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(fd),
+	v.set([][]byte{p, over})
+	return v.transfer(unix.SYS_READV, fd)
+}
+
+// transfer is writev(2) or readv(2) with what is set.
+func (v *vectors) transfer(trap uintptr, fd int) (int, error) {
+	n, _, errno := unix.Syscall(trap, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(v.iov))), uintptr(len(v.iov)))
 	if errno != 0 {
 		return 0, errno

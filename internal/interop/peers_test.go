@@ -3,10 +3,8 @@
 package interop
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/livepeer"
 )
 
@@ -67,7 +66,7 @@ func peer(t *testing.T, release, program string) []string {
 // process is a child with a time limit, and what it wrote.
 type process struct {
 	*exec.Cmd
-	stdout, stderr *transcript
+	stdout, stderr *childtest.Buffer
 }
 
 // start starts a child in a process group of its own. When its time is over, or the test ends, the group gets SIGABRT,
@@ -75,7 +74,7 @@ type process struct {
 func start(t *testing.T, args []string, files ...*os.File) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
-	p := &process{exec.CommandContext(ctx, args[0], args[1:]...), new(transcript), new(transcript)}
+	p := &process{exec.CommandContext(ctx, args[0], args[1:]...), new(childtest.Buffer), new(childtest.Buffer)}
 	p.Stdout, p.Stderr, p.ExtraFiles = p.stdout, p.stderr, files
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.Env = append(os.Environ(), "PYTHONFAULTHANDLER=1", "GOTRACEBACK=all")
@@ -128,24 +127,4 @@ func (p *process) listening(t *testing.T) string {
 		return whole
 	}, childLimit, 5*time.Millisecond, "%q does not listen", p.Args)
 	return where
-}
-
-// transcript is a buffer that may be read while a child writes to it.
-type transcript struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-var _ io.Writer = (*transcript)(nil)
-
-func (b *transcript) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *transcript) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -115,15 +116,18 @@ func TestMetadataNeedsExtensions(t *testing.T) {
 
 // Who waits for HELLO's answer waits within its context.
 func TestMetadataWaitsWithinItsContext(t *testing.T) {
-	p := raw(t, nil)
-	ctx, cancel := context.WithCancel(soon(t))
-	out := do(ctx, p.conn, pconn.Request{Metadata: metadata("a", "1")})
-	p.expectFrame(frame.KindHello)
-	cancel()
-	require.Equal(t, context.Canceled, receiveFrom(t, out).err)
-	out = do(soon(t), p.conn, pconn.Request{Metadata: metadata("a", "1")})
-	p.write(eof)
-	require.ErrorIs(t, receiveFrom(t, out).err, pconn.ErrPeerClosed)
+	synctest.Test(t, func(t *testing.T) {
+		p := raw(t, nil)
+		ctx, cancel := context.WithCancel(soon(t))
+		out := do(ctx, p.conn, pconn.Request{Metadata: metadata("a", "1")})
+		p.expectFrame(frame.KindHello)
+		cancel()
+		require.Equal(t, context.Canceled, receiveFrom(t, out).err)
+		out = do(soon(t), p.conn, pconn.Request{Metadata: metadata("a", "1")})
+		synctest.Wait() // a call that comes after the end would find the connection shutting down
+		p.write(eof)
+		require.ErrorIs(t, receiveFrom(t, out).err, pconn.ErrPeerClosed)
+	})
 }
 
 func TestTooMuchMetadata(t *testing.T) {

@@ -109,6 +109,33 @@ func TestResetEndsTheHandlersContext(t *testing.T) {
 	require.Equal(t, &pconn.StreamError{Stream: 1, Code: 3}, receiveFrom(t, causes))
 }
 
+// A RESET that still waits behind our END when the peer's END comes holds no place: the peer has seen both ends of the
+// stream, and may open the next.
+func TestResetBehindEndCrossesEnd(t *testing.T) {
+	p := rawSized(t, &pconn.Options{Streams: pconn.StreamLimits{MaxOpen: 1}}, 1<<20, 100)
+	p.extended(frame.Hello{MaxStreams: 10})
+	l, err := p.conn.Listen("")
+	require.NoError(t, err)
+	p.sendFrame(frame.KindOpen, 1, 0, nil)
+	first, err := l.AcceptStream(soon(t))
+	require.NoError(t, err)
+	require.NoError(t, first.CloseWrite())
+	p.expectStream(frame.KindEnd, 1, frame.FlagReceivers)
+
+	fills := pattern(1000) // more than the pipe takes
+	require.NoError(t, p.conn.Notify(context.Background(), pconn.Request{Type: 1, Payload: fills}))
+	first.Reset(5)
+	p.sendFrame(frame.KindEnd, 1, 0, nil)
+	p.sendFrame(frame.KindOpen, 2, 0, nil)
+	second, err := l.AcceptStream(soon(t))
+	require.NoError(t, err, p.conn.Err())
+	require.EqualValues(t, 2, second.Number())
+
+	require.NoError(t, second.CloseWrite())
+	p.expectRequest(1, string(fills))
+	p.expectStream(frame.KindEnd, 2, frame.FlagReceivers) // the RESET had nothing to say any more
+}
+
 // TestResetsThatNobodyReads has a peer open and reset streams without reading what it is told: they count until it
 // could.
 func TestResetsThatNobodyReads(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -59,7 +60,7 @@ func TestChildTyped(t *testing.T) {
 // A print of the helper goes to standard error, and its standard input is empty.
 func TestChildStrayPrint(t *testing.T) {
 	childtest.NoLeaks(t)
-	var out childtest.Buffer
+	var out syncbuf.Buffer
 	cmd := childtest.Command("serve")
 	cmd.Stderr = &out
 	child := startCommand(t, nil, cmd)

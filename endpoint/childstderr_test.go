@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -32,7 +33,7 @@ func TestChildFloodsStderr(t *testing.T) {
 // A writer that keeps up gets everything.
 func TestChildStderrIsHandedOn(t *testing.T) {
 	childtest.NoLeaks(t)
-	var out childtest.Buffer
+	var out syncbuf.Buffer
 	cmd := childtest.Command("serve")
 	cmd.Stderr = &out
 	child := startCommand(t, nil, cmd)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -87,7 +88,7 @@ func TestHandshakeFails(t *testing.T) {
 			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			cmd := test.cmd
 			if cmd.Stderr == nil {
-				cmd.Stderr = new(childtest.Buffer)
+				cmd.Stderr = new(syncbuf.Buffer)
 			}
 			opts := short(pconn.Options{})
 			opts.Handshake = &endpoint.Handshake{Version: 2, Features: []string{"fast"}, Timeout: 2 * time.Second}

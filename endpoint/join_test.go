@@ -23,6 +23,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -38,7 +39,7 @@ func open(t *testing.T, at string) endpoint.Transport {
 }
 
 // joined serves a listener, each connection joined to an endpoint of its own, until the test ends.
-func joined(t *testing.T, l *endpoint.Listener, to string, log *childtest.Buffer) (stop func() error) {
+func joined(t *testing.T, l *endpoint.Listener, to string, log *syncbuf.Buffer) (stop func() error) {
 	t.Helper()
 	e, err := endpoint.Parse(to)
 	require.NoError(t, err)
@@ -71,7 +72,7 @@ func TestJoinChild(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			childtest.NoLeaks(t)
-			var log childtest.Buffer
+			var log syncbuf.Buffer
 			l := listen(t, at)
 			stop := joined(t, l, quoted("serve"), &log)
 			where := name + ":" + l.Addr().String()
@@ -106,7 +107,7 @@ func TestJoinChildThatFails(t *testing.T) {
 		quoted("exit", "7"): "exit status 7",
 		"exec:/no/such":     "no such file",
 	} {
-		var log childtest.Buffer
+		var log syncbuf.Buffer
 		l := listen(t, "tcp:127.0.0.1:0")
 		stop := joined(t, l, to, &log)
 		nc, err := net.Dial("tcp", l.Addr().String())
@@ -130,7 +131,7 @@ func TestJoinHalfClose(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			childtest.NoLeaks(t)
-			var log childtest.Buffer
+			var log syncbuf.Buffer
 			l := listen(t, at)
 			stop := joined(t, l, "exec:sha256sum", &log) // says nothing before the end of its input
 			where := map[string]string{
@@ -184,7 +185,7 @@ func TestJoinClientIsGone(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log childtest.Buffer
+			var log syncbuf.Buffer
 			l := listen(t, "tcp:127.0.0.1:0")
 			joined(t, l, "exec:cat", &log)
 			nc, err := net.Dial("tcp", l.Addr().String())
@@ -203,7 +204,7 @@ func TestJoinClientIsGone(t *testing.T) {
 // A writer whose reader has gone does not hang, and what that one said last arrives.
 func TestJoinPeerStopsReading(t *testing.T) {
 	childtest.NoLeaks(t)
-	var log childtest.Buffer
+	var log syncbuf.Buffer
 	l := listen(t, "tcp:127.0.0.1:0")
 	joined(t, l, "exec:sh -c 'exec <&-; echo last words'", &log)
 	nc, err := net.Dial("tcp", l.Addr().String())
@@ -222,7 +223,7 @@ func TestJoinPeerStopsReading(t *testing.T) {
 // The end of a server lets what was asked be answered.
 func TestJoinDrains(t *testing.T) {
 	childtest.NoLeaks(t)
-	var log childtest.Buffer
+	var log syncbuf.Buffer
 	l := listen(t, "unix:"+filepath.Join(t.TempDir(), "s"))
 	stop := joined(t, l, quoted("serve"), &log)
 	conn := dial(t, l, &pconn.Options{Handler: pconn.HandlerFunc(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {

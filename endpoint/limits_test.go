@@ -14,6 +14,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -99,7 +100,7 @@ func TestListenerLimitsFirstPacket(t *testing.T) {
 	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
 	l.Limits.FirstPacket = 100 * time.Millisecond
-	var log childtest.Buffer
+	var log syncbuf.Buffer
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	busy, idle := dial(t, l, nil), dial(t, l, nil)
 	_, err := busy.Do(t.Context(), pconn.Request{})

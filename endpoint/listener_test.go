@@ -16,6 +16,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -170,7 +171,7 @@ func TestListenerAccept(t *testing.T) {
 func TestListenerGoesOnAfterGarbage(t *testing.T) {
 	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
-	var log childtest.Buffer
+	var log syncbuf.Buffer
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	conn := dial(t, l, nil)
 	garbage, err := net.Dial("tcp", l.Addr().String())
@@ -190,7 +191,7 @@ func TestListenerGoesOnAfterGarbage(t *testing.T) {
 func TestListenerWithoutDescriptors(t *testing.T) {
 	childtest.NoLeaks(t)
 	l := listen(t, "tcp:127.0.0.1:0")
-	var log childtest.Buffer
+	var log syncbuf.Buffer
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	conn := dial(t, l, nil)
 	_, err := conn.Do(t.Context(), pconn.Request{})

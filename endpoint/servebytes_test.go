@@ -15,10 +15,11 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 )
 
 // echoing serves bytes until the test ends: each connection is told what it says.
-func echoing(t *testing.T, limits endpoint.Limits, log *childtest.Buffer) *endpoint.Listener {
+func echoing(t *testing.T, limits endpoint.Limits, log *syncbuf.Buffer) *endpoint.Listener {
 	t.Helper()
 	l := listen(t, "tcp:127.0.0.1:0")
 	l.Limits = limits
@@ -57,7 +58,7 @@ func requireEcho(t *testing.T, nc net.Conn) {
 
 func TestServeBytesLimitsConnections(t *testing.T) {
 	childtest.NoLeaks(t)
-	var log childtest.Buffer
+	var log syncbuf.Buffer
 	l := echoing(t, endpoint.Limits{MaxConns: 2}, &log)
 	first, second := bytesTo(t, l), bytesTo(t, l)
 	requireEcho(t, first)
@@ -79,7 +80,7 @@ func TestServeBytesLimitsConnections(t *testing.T) {
 // Without descriptors accepting pauses, those there are go on, and others are taken when there are some.
 func TestServeBytesWithoutDescriptors(t *testing.T) {
 	childtest.NoLeaks(t)
-	var log childtest.Buffer
+	var log syncbuf.Buffer
 	l := echoing(t, endpoint.Limits{}, &log)
 	first := bytesTo(t, l)
 	requireEcho(t, first)
@@ -90,7 +91,7 @@ func TestServeBytesWithoutDescriptors(t *testing.T) {
 
 // acceptWithoutDescriptors has a client come while this process has no descriptor left to accept it with, and waits until
 // the log says so.
-func acceptWithoutDescriptors(t *testing.T, l *endpoint.Listener, log *childtest.Buffer) {
+func acceptWithoutDescriptors(t *testing.T, l *endpoint.Listener, log *syncbuf.Buffer) {
 	t.Helper()
 	// The client's socket is made before, and connected when there is no other descriptor left.
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -88,10 +89,10 @@ func valid(*x509.Certificate) {}
 func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }
 
 // serveTLS serves at a port that the system chooses, until the test ends.
-func serveTLS(t *testing.T, params string, opts *pconn.Options) (at string, log *childtest.Buffer) {
+func serveTLS(t *testing.T, params string, opts *pconn.Options) (at string, log *syncbuf.Buffer) {
 	t.Helper()
 	l := listen(t, "tls:127.0.0.1:0#"+params)
-	log = new(childtest.Buffer)
+	log = new(syncbuf.Buffer)
 	opts.Logger = slog.New(slog.NewTextHandler(log, nil))
 	serve(t, l, opts)
 	return "tls:" + l.Addr().String(), log
@@ -228,7 +229,7 @@ func TestTLSHandshakeTakesTooLong(t *testing.T) {
 	a := newAuthority(t)
 	l := listen(t, "tls:127.0.0.1:0#"+a.files(t, "server", valid))
 	l.Limits.Handshake = 50 * time.Millisecond
-	var log childtest.Buffer
+	var log syncbuf.Buffer
 	serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	silent, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)

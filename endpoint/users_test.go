@@ -16,6 +16,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -33,7 +34,7 @@ func TestUsers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			childtest.NoLeaks(t)
-			var log childtest.Buffer
+			var log syncbuf.Buffer
 			l, err := e([]int{another}).Listen(t.Context())
 			require.NoError(t, err)
 			serve(t, l, &pconn.Options{Handler: pconn.HandlerFunc(echo), Logger: slog.New(slog.NewTextHandler(&log, nil))})

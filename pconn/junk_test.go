@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/pconn"
 )
@@ -107,19 +108,19 @@ func TestTextThatReadsAsAnAnswerIsFoundAtTheEnd(t *testing.T) {
 
 func TestIncompleteTextIsLoggedAfterASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		logs := &logBook{}
-		o := &pconn.Options{Logger: logs.logger(), Name: "greeter"}
+		var logs syncbuf.Buffer
+		o := &pconn.Options{Logger: logger(&logs), Name: "greeter"}
 		p := raw(t, o)
 		p.write([]byte("Error: "))
 		time.Sleep(999 * time.Millisecond)
 		synctest.Wait()
-		require.Empty(t, logs.text())
+		require.Empty(t, logs.String())
 		require.Equal(t, "Error: ", string(p.conn.Text()))
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
-		require.Contains(t, logs.text(), "text instead of packets")
-		require.Contains(t, logs.text(), `Error: `)
-		require.Contains(t, logs.text(), "greeter")
+		require.Contains(t, logs.String(), "text instead of packets")
+		require.Contains(t, logs.String(), `Error: `)
+		require.Contains(t, logs.String(), "greeter")
 		require.NoError(t, p.conn.Err())
 
 		// A caller that gives up sees it in the log too, and by Text.
@@ -134,9 +135,9 @@ func TestIncompleteTextIsLoggedAfterASecond(t *testing.T) {
 func TestTextThatBecomesAPacketIsOne(t *testing.T) {
 	// A packet of nothing but printable characters, that comes in pieces.
 	synctest.Test(t, func(t *testing.T) {
-		logs := &logBook{}
+		var logs syncbuf.Buffer
 		o := serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) { return pconn.Bytes(req.Payload), nil })
-		o.Logger = logs.logger()
+		o.Logger = logger(&logs)
 		p := raw(t, o)
 		text := "Error: no such file or directory in the whole of the wide world, alas, x"
 		n := int(text[0]) + 1
@@ -149,7 +150,7 @@ func TestTextThatBecomesAPacketIsOne(t *testing.T) {
 		require.Equal(t, text[4:n], string(got.Payload))
 		require.Nil(t, p.conn.Text())
 		time.Sleep(5 * time.Second)
-		require.NotContains(t, logs.text(), "text instead")
+		require.NotContains(t, logs.String(), "text instead")
 	})
 }
 

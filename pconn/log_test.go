@@ -1,51 +1,33 @@
 package pconn_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
-// logBook keeps what is logged.
-type logBook struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBook) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *logBook) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+// logger logs all there is to a buffer.
+func logger(to *syncbuf.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func TestLogTellsWhatPeersAreNotTold(t *testing.T) {
-	logs := &logBook{}
+	var logs syncbuf.Buffer
 	o := serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
 		if req.Type == 1 {
 			panic("a secret panic")
 		}
 		return pconn.None(), errors.New("a secret error")
 	})
-	o.Logger, o.Name = logs.logger(), "server"
+	o.Logger, o.Name = logger(&logs), "server"
 	p := raw(t, o)
 	p.write(request(5, 0, ""))
 	p.expectResponse(5, false, failedText)
@@ -53,20 +35,20 @@ func TestLogTellsWhatPeersAreNotTold(t *testing.T) {
 	p.expectResponse(6, false, failedText)
 	p.write(eof)
 	receiveFrom(t, p.conn.Done())
-	text := logs.text()
+	text := logs.String()
 	for _, want := range []string{"conn=server", "a secret error", "a secret panic", "log_test.go", "type=1", "tag=5"} {
 		require.Contains(t, text, want)
 	}
 }
 
 func TestLogTellsOfRejections(t *testing.T) {
-	logs := &logBook{}
-	p := raw(t, &pconn.Options{Logger: logs.logger()})
+	var logs syncbuf.Buffer
+	p := raw(t, &pconn.Options{Logger: logger(&logs)})
 	p.write(request(5, 8, ""))
 	p.expectResponse(5, false, "no request handler")
 	p.write(eof)
 	receiveFrom(t, p.conn.Done())
-	require.Regexp(t, `level=INFO msg="request rejected".* tag=5 type=8 reason="no request handler"`, logs.text())
+	require.Regexp(t, `level=INFO msg="request rejected".* tag=5 type=8 reason="no request handler"`, logs.String())
 }
 
 // stuckHandler is a slog.Handler that does not return.

@@ -118,7 +118,7 @@ func TestIgnoredHangup(t *testing.T) {
 	args := []string{"serve", "unix:" + filepath.Join(dir, "s")}
 	cmd := command(t, args...)
 	cmd.Path, cmd.Args = "/bin/sh", append([]string{"/bin/sh", "-c", `trap '' HUP; exec "$0" "$@"`, self(t)}, args...)
-	stderr := newLines()
+	stderr := &lines{}
 	cmd.Stderr = stderr
 	require.NoError(t, cmd.Start())
 	stderr.next(t)

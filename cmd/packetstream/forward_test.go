@@ -204,7 +204,7 @@ func TestForwardChildIsKilled(t *testing.T) {
 	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.Error(t, err)
 	assert.Equal(t, exitLost, f.end(t))
-	assert.Contains(t, f.stderr.all(), "killed")
+	assert.Contains(t, f.stderr.String(), "killed")
 }
 
 // TestForwardIsNotAllowed by a server without rules, or with others.

@@ -3,51 +3,42 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/internal/syncbuf"
 )
 
-// lockedBuffer is an output that is read while a command writes it.
-type lockedBuffer struct {
-	full   func(string) // if set, is told of all that was written after each write
-	mu     sync.Mutex   // guards buffer
-	buffer bytes.Buffer
+// output is where a command writes while others read.
+type output struct {
+	syncbuf.Buffer
+	written func(string) // if set, is told of all that was written after each write
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	n, err := b.buffer.Write(p)
-	b.mu.Unlock()
-	if b.full != nil {
-		b.full(b.String())
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Buffer.Write(p)
+	if o.written != nil {
+		o.written(o.String())
 	}
 	return n, err
 }
 
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
-}
-
 // runMushroom runs "packetstream mushroom ARGS".
 func runMushroom(ctx context.Context, in io.Reader, args ...string) (stdout, stderr string, err error) {
-	return runMushroomInto(ctx, &lockedBuffer{}, in, args...)
+	return runMushroomInto(ctx, &output{}, in, args...)
 }
 
-func runMushroomInto(ctx context.Context, out *lockedBuffer, in io.Reader, args ...string) (stdout, stderr string, err error) {
-	var errs lockedBuffer
+func runMushroomInto(ctx context.Context, out *output, in io.Reader, args ...string) (stdout, stderr string, err error) {
+	var errs syncbuf.Buffer
 	root := newRootCommand()
 	root.SetArgs(append([]string{"mushroom"}, args...))
 	root.SetIn(in)
@@ -61,7 +52,7 @@ func runMushroomInto(ctx context.Context, out *lockedBuffer, in io.Reader, args 
 func startMushroom(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	var errs lockedBuffer
+	var errs syncbuf.Buffer
 	root := newRootCommand()
 	root.SetArgs(append([]string{"mushroom", "serve", "--listen", "localhost:0"}, args...))
 	root.SetOut(io.Discard)
@@ -118,7 +109,7 @@ func TestMushroomFollow(t *testing.T) {
 	url := startMushroom(t)
 	ctx, cancel := context.WithCancel(mushroomContext(t))
 	defer cancel()
-	out, _, err := runMushroomInto(ctx, &lockedBuffer{full: func(text string) {
+	out, _, err := runMushroomInto(ctx, &output{written: func(text string) {
 		if strings.Count(text, "\n") == 4 {
 			cancel()
 		}

@@ -34,7 +34,7 @@ func TestProxyCommand(t *testing.T) {
 	clients.Wait()
 	s.signal(t, syscall.SIGTERM)
 	assert.Equal(t, exitOK, s.end(t))
-	assert.Equal(t, 1, strings.Count(s.stderr.all(), "\n"), s.stderr.all())
+	assert.Equal(t, 1, strings.Count(s.stderr.String(), "\n"), s.stderr.String())
 }
 
 // The same with --exec, and through a chain of proxies: a WebSocket, a socket, standard input and output.
@@ -47,7 +47,7 @@ func TestProxyChain(t *testing.T) {
 	for _, s := range []*server{web, served} {
 		s.signal(t, syscall.SIGTERM)
 		assert.Equal(t, exitOK, s.end(t))
-		assert.Equal(t, 1, strings.Count(s.stderr.all(), "\n"), s.stderr.all())
+		assert.Equal(t, 1, strings.Count(s.stderr.String(), "\n"), s.stderr.String())
 	}
 }
 
@@ -127,14 +127,14 @@ func TestProxyWithOddDescriptors(t *testing.T) {
 			args := []string{"serve", "--exec", endpointWords(self(t), "serve"), at}
 			cmd := command(t, args...)
 			cmd.Path, cmd.Args = "/bin/sh", append([]string{"/bin/sh", "-c", script, self(t)}, args...)
-			stderr := newLines()
+			stderr := &lines{}
 			cmd.Stderr = stderr
 			require.NoError(t, cmd.Start())
 			stderr.next(t)
 			r := packetstream(t, "call", "--payload=x", at)
 			assert.Equal(t, ran{exitOK, "x\n", ""}, r)
 			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-			assert.NoError(t, cmd.Wait(), stderr.all())
+			assert.NoError(t, cmd.Wait(), stderr.String())
 		})
 	}
 }

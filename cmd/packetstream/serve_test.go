@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 )
 
 // server is a running command that says on standard error what it does, as packetstream serve does.
@@ -31,7 +31,7 @@ type server struct {
 // running runs a command line until the test ends.
 func running(t testing.TB, args ...string) *server {
 	t.Helper()
-	s := &server{cmd: command(t, args...), stderr: newLines()}
+	s := &server{cmd: command(t, args...), stderr: &lines{}}
 	s.cmd.Stderr = s.stderr
 	require.NoError(t, s.cmd.Start())
 	t.Cleanup(func() {
@@ -92,23 +92,8 @@ func (s *server) end(t testing.TB) int {
 
 // lines are the lines of a process's standard error as they come.
 type lines struct {
-	mu   sync.Mutex // guards the rest
-	text bytes.Buffer
-	read int
-}
-
-func newLines() *lines { return &lines{} }
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) all() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	syncbuf.Buffer
+	read int // how much of it next has returned
 }
 
 // next waits for the next line.
@@ -117,7 +102,7 @@ func (l *lines) next(t testing.TB) string {
 	var line string
 	eventually(t, "another line of standard error", func() bool {
 		var found bool
-		line, _, found = strings.Cut(l.all()[l.read:], "\n")
+		line, _, found = strings.Cut(l.String()[l.read:], "\n")
 		return found
 	})
 	l.read += len(line) + 1
@@ -162,7 +147,7 @@ func TestServeListens(t *testing.T) {
 			clients.Wait()
 			s.signal(t, syscall.SIGTERM)
 			assert.Equal(t, exitOK, s.end(t))
-			assert.Equal(t, "LISTENING "+strings.SplitN(s.at, ":", 2)[1]+"\n", s.stderr.all())
+			assert.Equal(t, "LISTENING "+strings.SplitN(s.at, ":", 2)[1]+"\n", s.stderr.String())
 		})
 	}
 }
@@ -191,7 +176,7 @@ func TestServeActivation(t *testing.T) {
 	cmd.Path = "/bin/sh"
 	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=web")
 	cmd.ExtraFiles = []*os.File{file}
-	stderr := newLines()
+	stderr := &lines{}
 	cmd.Stderr = stderr
 	require.NoError(t, cmd.Start())
 	assert.Equal(t, "LISTENING "+l.Addr().String(), stderr.next(t))

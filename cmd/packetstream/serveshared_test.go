@@ -38,7 +38,7 @@ func TestServeShared(t *testing.T) {
 	_, err = ch.Do(deadline(t), pconn.Request{})
 	assert.ErrorIs(t, err, pconn.ErrUnknownChannel, "the process has no such channel")
 	s.signal(t, syscall.SIGTERM)
-	assert.Equal(t, exitOK, s.end(t), s.stderr.all())
+	assert.Equal(t, exitOK, s.end(t), s.stderr.String())
 }
 
 // Large and many requests of many clients through one process come back to whom they belong.
@@ -60,7 +60,7 @@ func TestServeSharedByMany(t *testing.T) {
 	}
 	clients.Wait()
 	s.signal(t, syscall.SIGTERM)
-	assert.Equal(t, exitOK, s.end(t), s.stderr.all())
+	assert.Equal(t, exitOK, s.end(t), s.stderr.String())
 }
 
 // What a shared process rejects, asks, or leaves unanswered when it dies, is told to who asked.
@@ -82,7 +82,7 @@ func TestServeSharedTrouble(t *testing.T) {
 	_, err = c.Do(deadline(t), pconn.Request{})
 	require.ErrorAs(t, err, &rejected)
 	assert.Equal(t, "the process that was asked has ended: signal: killed", rejected.Text())
-	eventually(t, "the log has it", func() bool { return strings.Contains(dying.stderr.all(), "secret") })
+	eventually(t, "the log has it", func() bool { return strings.Contains(dying.stderr.String(), "secret") })
 	_, err = c.Do(deadline(t), pconn.Request{})
 	require.Error(t, err)
 	assert.False(t, errors.Is(err, pconn.ErrPeerClosed), "the connection outlives the process")
@@ -100,7 +100,7 @@ func TestServeSharedAsksBack(t *testing.T) {
 	}
 	clients.Wait()
 	s.signal(t, syscall.SIGTERM)
-	assert.Equal(t, exitOK, s.end(t), s.stderr.all())
+	assert.Equal(t, exitOK, s.end(t), s.stderr.String())
 }
 
 // Sockets are forwarded by shared processes: their streams are joined.
@@ -136,6 +136,6 @@ func TestServeSharedForwards(t *testing.T) {
 	assert.True(t, bytes.Equal(sent, got))
 	for _, p := range []*server{f.server, s} {
 		p.signal(t, syscall.SIGTERM)
-		assert.Equal(t, exitOK, p.end(t), p.stderr.all())
+		assert.Equal(t, exitOK, p.end(t), p.stderr.String())
 	}
 }

@@ -94,7 +94,7 @@ func TestServeClosesAtSecondSignal(t *testing.T) {
 	assert.Less(t, time.Since(began), 4*time.Second, "less than a drain takes")
 	_, err = result.Wait(deadline(t))
 	assert.Error(t, err, "it has no answer")
-	assert.Contains(t, s.stderr.all(), "interrupted")
+	assert.Contains(t, s.stderr.String(), "interrupted")
 }
 
 // eofFrom waits for the EOF packet.
@@ -118,7 +118,7 @@ func TestServeDrainEnds(t *testing.T) {
 	waitForFile(t, dir+"/at-work")
 	s.signal(t, syscall.SIGTERM)
 	assert.Equal(t, exitLost, s.end(t))
-	assert.Contains(t, s.stderr.all(), "connections did not end in time")
+	assert.Contains(t, s.stderr.String(), "connections did not end in time")
 }
 
 func TestServePrintsWhatIsInFlight(t *testing.T) {

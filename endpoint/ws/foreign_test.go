@@ -13,7 +13,7 @@ import (
 
 	"github.com/packetstream/packetstream/endpoint"
 	"github.com/packetstream/packetstream/endpoint/ws"
-	"github.com/packetstream/packetstream/internal/childtest"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -37,7 +37,7 @@ func TestForeignPeer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
 			defer cancel()
-			var log childtest.Buffer
+			var log syncbuf.Buffer
 			at, stop := serve(t, ws.WS{URL: "ws://127.0.0.1:0/"}, &pconn.Options{Handler: pconn.HandlerFunc(echo),
 				Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			c := foreign(t, at)

@@ -17,8 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/livepeer"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 )
 
 var (
@@ -66,7 +66,7 @@ func peer(t *testing.T, release, program string) []string {
 // process is a child with a time limit, and what it wrote.
 type process struct {
 	*exec.Cmd
-	stdout, stderr *childtest.Buffer
+	stdout, stderr *syncbuf.Buffer
 }
 
 // start starts a child in a process group of its own. When its time is over, or the test ends, the group gets SIGABRT,
@@ -74,7 +74,7 @@ type process struct {
 func start(t *testing.T, args []string, files ...*os.File) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), childLimit)
-	p := &process{exec.CommandContext(ctx, args[0], args[1:]...), new(childtest.Buffer), new(childtest.Buffer)}
+	p := &process{exec.CommandContext(ctx, args[0], args[1:]...), new(syncbuf.Buffer), new(syncbuf.Buffer)}
 	p.Stdout, p.Stderr, p.ExtraFiles = p.stdout, p.stderr, files
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.Env = append(os.Environ(), "PYTHONFAULTHANDLER=1", "GOTRACEBACK=all")

@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/endpoint"
-	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/livepeer"
+	"github.com/packetstream/packetstream/internal/syncbuf"
 	"github.com/packetstream/packetstream/internal/testservice"
 	"github.com/packetstream/packetstream/pconn"
 )
@@ -465,7 +465,7 @@ func TestPythonFileHostGone(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), childLimit)
 				defer cancel()
 				cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-				var text childtest.Buffer
+				var text syncbuf.Buffer
 				cmd.Stderr = &text
 				stdin, err := cmd.StdinPipe()
 				require.NoError(t, err)

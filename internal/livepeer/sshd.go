@@ -3,7 +3,6 @@
 package livepeer
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -11,11 +10,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/internal/syncbuf"
 )
 
 // sshdStart bounds how long OpenSSH's server takes to listen.
@@ -70,7 +70,7 @@ func startSSHD(t *testing.T, programs, dir string, port int) {
 	path, err := filepath.EvalSymlinks(filepath.Join(programs, "sshd"))
 	require.NoError(t, err)
 	cmd := exec.Command(path, "-D", "-e", "-f", filepath.Join(dir, "sshd_config"))
-	var log logBuffer
+	var log syncbuf.Buffer
 	cmd.Stderr = &log
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -100,22 +100,4 @@ func write(t *testing.T, dir, name string, mode os.FileMode, text string) {
 	path := filepath.Join(dir, name)
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 	require.NoError(t, os.WriteFile(path, []byte(text), mode))
-}
-
-// logBuffer is a buffer that one goroutine writes and others read.
-type logBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -1,6 +1,6 @@
-// Package childtest is what tests over real children have in common: the test's own binary as a child, and what
-// of processes and descriptors is left when it is over.
-package childtest
+// Package syncbuf is a buffer for what a test has written to by one goroutine, such as a log or the standard error of
+// a child, and reads in another.
+package syncbuf
 
 import (
 	"bytes"

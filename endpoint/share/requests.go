@@ -84,15 +84,12 @@ func gone() error { return pconn.NewError(CodeGone, "the connection that was ask
 // fromChild is an error of a child's as the connection is to see it. What a process that others use as well has said on
 // its standard error is none of it.
 func fromChild(ctx context.Context, err error) error {
+	if same := fromEither(ctx, "process", err); same != nil {
+		return same
+	}
 	var unavailable *pool.UnavailableError
 	var exit *endpoint.ExitError
-	switch rejected := rejection(err); {
-	case rejected != nil:
-		return rejected
-	case ctx.Err() != nil:
-		return err
-	case errors.Is(err, pconn.ErrNoExtensions):
-		return pconn.Errorf("the process to ask has no extensions")
+	switch {
 	case errors.As(err, &unavailable):
 		return pconn.Errorf("there is no process to ask: %d have failed in a row", unavailable.Failures)
 	case errors.As(err, &exit):
@@ -106,22 +103,23 @@ func fromConn(ctx context.Context, conn *pconn.Conn, err error) error {
 	if conn.Err() != nil || errors.Is(err, pconn.ErrDraining) || errors.Is(err, pconn.ErrGoingAway) {
 		return gone()
 	}
-	switch rejected := rejection(err); {
-	case rejected != nil:
-		return rejected
-	case ctx.Err() != nil:
-		return err
-	case errors.Is(err, pconn.ErrNoExtensions):
-		return pconn.Errorf("the connection to ask has no extensions")
+	if same := fromEither(ctx, "connection", err); same != nil {
+		return same
 	}
 	return err
 }
 
-// rejection is what the other side has rejected a request with, as the answer to who asked, or nil.
-func rejection(err error) error {
+// fromEither is an error that is the same to who asked whichever side was asked, a "process" or a "connection", or nil
+// if it is another.
+func fromEither(ctx context.Context, asked string, err error) error {
 	var rejected *pconn.RemoteError
-	if !errors.As(err, &rejected) || errors.Is(err, context.DeadlineExceeded) {
-		return nil // that time is over goes on as the error it is
+	switch {
+	case errors.As(err, &rejected) && !errors.Is(err, context.DeadlineExceeded): // that time is over stays the error it is
+		return pconn.NewError(rejected.Code, rejected.Text(), rejected.Details...)
+	case ctx.Err() != nil:
+		return err
+	case errors.Is(err, pconn.ErrNoExtensions):
+		return pconn.Errorf("the %s to ask has no extensions", asked)
 	}
-	return pconn.NewError(rejected.Code, rejected.Text(), rejected.Details...)
+	return nil
 }

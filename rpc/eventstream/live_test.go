@@ -1,7 +1,6 @@
 package eventstream_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -23,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/eventstreamtest"
 	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/rpc/eventstream"
@@ -119,31 +119,10 @@ func startJava(t *testing.T, args ...string) string {
 		t.Skipf("live peer absent: eventstream-java: %v", err)
 	}
 	cmd := exec.Command(java, append([]string{"-cp", filepath.Join(dir, "*"), "testdata/peers/server/EchoServer.java", "--quiet"}, args...)...)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = in.Close()
-		// It halts without care for its exit status.
-		_ = cmd.Wait()
-	})
-	lines := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(out).ReadString('\n')
-		lines <- line
-	}()
-	select {
-	case line := <-lines:
-		where, ok := strings.CutPrefix(strings.TrimSpace(line), "LISTENING ")
-		require.True(t, ok, "%q", line)
-		return where
-	case <-time.After(time.Minute):
-		require.Fail(t, "the Java server does not start")
-		return ""
-	}
+	line := childtest.StartServer(t, cmd)
+	where, ok := strings.CutPrefix(line, "LISTENING ")
+	require.True(t, ok, "%q", line)
+	return where
 }
 
 func TestLiveJavaServerTCP(t *testing.T) {

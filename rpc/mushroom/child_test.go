@@ -11,46 +11,23 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/mushroomtest"
 	"github.com/packetstream/packetstream/rpc/mushroom"
 )
 
-// childVariable tells a copy of the test program, started by a test, what to do. Measurements need the
-// other end in a process of its own.
-const childVariable = "MUSHROOM_TEST_CHILD"
-
 // startChild runs a copy of this program until the test's end and returns the line it says when it is
-// ready.
+// ready. Measurements need the other end in a process of its own.
 func startChild(t testing.TB, do string) (ready string) {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	child := exec.Command(self)
-	child.Env = append(os.Environ(), childVariable+"="+do)
-	child.Stderr = os.Stderr
-	stdin, err := child.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := child.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, child.Start())
-	t.Cleanup(func() {
-		stdin.Close()
-		assert.NoError(t, child.Wait())
-	})
-	ready, err = bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
-	return strings.TrimSpace(ready)
+	return childtest.StartServer(t, childtest.Command(do))
 }
 
-// runChild does what childVariable says, reports that it is ready, and ends with its standard input.
+// runChild does what startChild was asked for, reports that it is ready, and ends with its standard input.
 func runChild(do string) (status int) {
 	words := strings.Fields(do)
 	ready, err := map[string]func([]string) (string, error){

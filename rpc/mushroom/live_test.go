@@ -1,12 +1,10 @@
 package mushroom_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/rpc/mushroom"
 )
@@ -53,24 +52,10 @@ func TestLiveBrowserClientOfTheOriginal(t *testing.T) {
 func pythonServer(t testing.TB, args ...string) (url string) {
 	t.Helper()
 	python := livepeer.Python(t, "mushroom")
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	args = append([]string{"testdata/peers/server.py", "--stdin"}, args...)
-	server := exec.CommandContext(ctx, python, args...)
-	server.Stderr = os.Stderr
-	stdin, err := server.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := server.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, server.Start())
-	t.Cleanup(func() {
-		stdin.Close()
-		cancel()
-		_ = server.Wait() // it was killed
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
+	line := childtest.StartServer(t, exec.Command(python, args...))
 	var port int
-	_, err = fmt.Sscanf(line, "PORT %d", &port)
+	_, err := fmt.Sscanf(line, "PORT %d", &port)
 	require.NoError(t, err)
 	return fmt.Sprintf("http://127.0.0.1:%d/", port)
 }

@@ -12,12 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/mushroomtest"
 	"github.com/packetstream/packetstream/rpc/mushroom"
 )
 
 func TestMain(m *testing.M) {
-	if run := os.Getenv(childVariable); run != "" {
+	if run := childtest.Mode(); run != "" {
 		os.Exit(runChild(run))
 	}
 	goleak.VerifyTestMain(m)

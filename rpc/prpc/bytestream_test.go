@@ -4,11 +4,10 @@ import (
 	"encoding/hex"
 	"io"
 	"net"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/rpc/prpc"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -126,50 +125,15 @@ func TestByteStreamCloseIsBounded(t *testing.T) {
 	assert.Less(t, time.Since(start), 5*time.Second)
 }
 
-// joined is the two pipes of a subprocess as one stream.
-type joined struct {
-	io.ReadCloser
-	w io.WriteCloser
-}
-
-func (j joined) Write(b []byte) (int, error) { return j.w.Write(b) }
-
-func (j joined) Close() error {
-	_ = j.w.Close()
-	return j.ReadCloser.Close()
-}
-
-// Over the pipes of a subprocess, which is this test again, started as a helper.
+// Over the pipes of a subprocess, which is this program again.
 func TestSubprocess(t *testing.T) {
-	if os.Getenv("PRPC_TEST_HELPER") != "" {
-		helper(t)
-		return
-	}
-	cmd := exec.Command(os.Args[0], "-test.run", "^TestSubprocess$")
-	cmd.Env = append(os.Environ(), "PRPC_TEST_HELPER=1")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
+	conn := childtest.Connect(t, childtest.Command(serveStdio))
 	methods, err := prpc.NewTree(prpc.Tree{"add": func(a, b int) int { return a + b }})
 	require.NoError(t, err)
-	c, err := prpc.Connect(t.Context(), prpc.NewByteStream(joined{out, in}, 0), &prpc.Options{Methods: methods})
+	c, err := prpc.Connect(t.Context(), prpc.NewByteStream(conn, 0), &prpc.Options{Methods: methods})
 	require.NoError(t, err)
 	sum, err := prpc.Invoke[int](t.Context(), c, "util.call_back", "add", 2, 3)
 	require.NoError(t, err)
 	assert.Equal(t, 5, sum)
 	require.NoError(t, c.Close())
-	require.NoError(t, cmd.Wait())
-}
-
-// helper serves the kit's services on its standard input and output.
-func helper(t *testing.T) {
-	carrier := prpc.NewByteStream(joined{os.Stdin, os.Stdout}, 0)
-	c, err := prpc.Accept(t.Context(), carrier, &prpc.Options{Methods: testServices(t)})
-	if err == nil {
-		c.Wait()
-	}
-	os.Exit(0) // the test framework would print its result into the connection
 }

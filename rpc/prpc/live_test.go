@@ -1,11 +1,9 @@
 package prpc_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -16,11 +14,13 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/livepeer"
 	"github.com/packetstream/packetstream/internal/prpctest"
 	"github.com/packetstream/packetstream/rpc/prpc"
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // peer returns a command that runs one of the kit's programs with the original library, which
@@ -42,21 +42,9 @@ func peer(t testing.TB, program string, args ...string) *exec.Cmd {
 // pythonServer starts the kit's server and returns its URL.
 func pythonServer(t testing.TB, args ...string) string {
 	t.Helper()
-	cmd := peer(t, "server.py", append([]string{"--stdin"}, args...)...)
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = in.Close() // it ends with its input
-		_, _ = io.Copy(io.Discard, out)
-		assert.NoError(t, cmd.Wait())
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
+	line := childtest.StartServer(t, peer(t, "server.py", append([]string{"--stdin"}, args...)...))
 	var port int
-	_, err = fmt.Sscanf(line, "PORT %d", &port)
+	_, err := fmt.Sscanf(line, "PORT %d", &port)
 	require.NoError(t, err)
 	return fmt.Sprintf("ws://127.0.0.1:%d/", port)
 }

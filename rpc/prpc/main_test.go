@@ -1,35 +1,31 @@
 package prpc_test
 
 import (
-	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/packetstream/packetstream/internal/childtest"
 	"github.com/packetstream/packetstream/internal/prpctest"
 	"github.com/packetstream/packetstream/rpc/prpc"
 )
 
-// serveVariable makes a process of this program a server, until its input ends.
-const serveVariable = "PRPC_TEST_SERVE"
-
-// What such a process serves.
+// What a copy of this program serves as a child, until its input ends.
 const (
 	serveBareEcho = "bare echo"
 	serveServices = "services"
+	serveStdio    = "services on standard input and output"
 )
 
 func TestMain(m *testing.M) {
-	if what := os.Getenv(serveVariable); what != "" {
+	if what := childtest.Mode(); what != "" {
 		if err := serveAlone(what); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -39,39 +35,32 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// serveAlone serves and prints the address.
+// serveAlone serves and, if that is at an address, prints it.
 func serveAlone(what string) error {
-	var handler http.Handler = bareEcho()
-	if what == serveServices {
-		methods, err := prpctest.Services()
-		if err != nil {
-			return err
+	methods, err := prpctest.Services()
+	if err != nil {
+		return err
+	}
+	var handler http.Handler
+	switch what {
+	case serveStdio:
+		c, err := prpc.Accept(context.Background(), prpc.NewByteStream(childtest.Stdio(), 0), &prpc.Options{Methods: methods})
+		if err == nil {
+			c.Wait()
 		}
+		return err
+	case serveServices:
 		handler = prpc.NewServer(&prpc.Options{Methods: methods, ReadTimeout: time.Second})
+	case serveBareEcho:
+		handler = bareEcho()
 	}
 	fmt.Println(wsURL(httptest.NewServer(handler)))
-	_, err := io.Copy(io.Discard, os.Stdin)
+	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }
 
 // startServer starts a process that serves, and returns its address.
 func startServer(t testing.TB, what string) (url string) {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), serveVariable+"="+what)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	url, err = bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
-	return strings.TrimSpace(url)
+	return childtest.StartServer(t, childtest.Command(what))
 }

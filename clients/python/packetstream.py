@@ -21,10 +21,11 @@ Connection has blocking methods, for threads; AsyncConnection has the same for a
 does no I/O: bytes go in, and bytes and events come out.
 
 The sections of this file: errors; numbers, packets and fields; frames; values; streams without I/O; Core;
-descriptors; Connection; AsyncConnection.
+descriptors; what both faces have; Connection; AsyncConnection.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import errno
 import inspect
@@ -499,6 +500,13 @@ class Call:
         self.error: Optional[BaseException] = None
         self.face: Any = None
 
+    def result(self) -> Response:
+        """The answer of a call that is done. An error is raised."""
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        assert self.response is not None
+        return self.response
+
 
 class _Answer:
     """A response that waits to be sent."""
@@ -519,6 +527,13 @@ class Ping:
         self.trip: Optional[float] = None
         self.error: Optional[BaseException] = None
         self.face: Any = None
+
+    def result(self) -> float:
+        """The seconds that a ping has taken which is done. An error is raised."""
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        assert self.trip is not None
+        return self.trip
 
 
 class _Partial:
@@ -1302,6 +1317,15 @@ class Core:
         """Make no more requests. EOF follows when nothing is outstanding either way, or force_eof is set."""
         self.draining = True
 
+    def close(self, error: BaseException) -> None:
+        """Take no more requests, and end our calls and all streams at once with the error."""
+        self.shutdown()
+        self.fail_calls(error)
+        for stream in list(self.streams.values()):
+            self.reset_stream(stream, 0, str(error))
+            stream.read_error = stream.write_error = error
+            self.events.append(("stream", stream))
+
     def force(self) -> None:
         """Send EOF next, whatever is outstanding."""
         self.force_eof = True
@@ -1867,8 +1891,9 @@ def _private(fd: int, flags: int) -> int:
     return fd
 
 
-def _take_stdio() -> Tuple[int, int]:
-    """Move descriptors 0 and 1 out of the way: prints go to standard error, and reads of sys.stdin find nothing."""
+def _take_stdio() -> Tuple[int, Optional[int]]:
+    """Move descriptors 0 and 1 out of the way: prints go to standard error, and reads of sys.stdin find nothing. If
+    they are a socket the first alone is returned."""
     sys.stdout.flush()
     fds = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
@@ -1878,11 +1903,10 @@ def _take_stdio() -> Tuple[int, int]:
     except OSError:
         os.dup2(null, 1)
     os.close(null)
+    if all(stat.S_ISSOCK(os.fstat(fd).st_mode) for fd in fds):
+        os.close(fds[1])
+        return fds[0], None
     return fds
-
-
-def _is_socket(fd: int) -> bool:
-    return stat.S_ISSOCK(os.fstat(fd).st_mode)
 
 
 def _spawn(args: Any, popen: Dict[str, Any]) -> "Tuple[subprocess.Popen[bytes], int, int]":
@@ -2035,6 +2059,142 @@ def _wires(recv: Any, send: Any) -> Any:
     return _Descriptors(recv, send)
 
 
+# --- What both faces have --------------------------------------------------------------------------------------
+
+
+class _Face:
+    """What Connection and AsyncConnection have in common. _lock is held wherever _core is used."""
+
+    _lock: Any
+
+    def __init__(self, handler: Optional[Callable[[Request], Any]], options: Dict[str, Any]) -> None:
+        self.options = Options(**options)
+        self.process: "Optional[subprocess.Popen[bytes]]" = None
+        self._handlers = dict(self.options.channels)
+        if handler is not None:
+            self._handlers[0] = handler
+        self._core = Core(self._handlers, self.options)
+
+    @property
+    def error(self) -> Optional[BaseException]:
+        """How the connection has ended, or None."""
+        return self._core.error
+
+    def _check_end(self) -> None:
+        """Raise the error of a connection that has not ended in good order."""
+        if not isinstance(self.error, (ClosedError, PeerClosedError)):
+            assert self.error is not None
+            raise self.error.with_traceback(None)
+
+    def _report(self, request: Request, error: BaseException) -> None:
+        """Say that a handler has failed, unless that is for the peer to see or nobody waits for the answer."""
+        if isinstance(error, HandlerError) or request.cancelled:
+            return
+        try:
+            if self.options.on_handler_error is not None:
+                self.options.on_handler_error(request, error)
+            else:
+                log.error("a handler of requests of type %d has failed", request.type, exc_info=error)
+        except Exception:
+            pass
+
+
+class _StreamFace:
+    """What Stream and AsyncStream have in common: all that does not wait."""
+
+    def __init__(self, connection: Any, state: CoreStream) -> None:
+        self._connection, self._state = connection, state
+        state.face = self
+
+    @property
+    def name(self) -> str:
+        return self._state.name
+
+    @property
+    def metadata(self) -> "List[Tuple[str, bytes]]":
+        return self._state.metadata
+
+    @property
+    def number(self) -> int:
+        return self._state.number
+
+    def close_write(self) -> None:
+        """Write no more: the peer reads to the end of what was written."""
+        with self._connection._lock:
+            self._connection._core.close_stream_writing(self._state)
+        self._connection._flush()
+
+    def close_read(self, code: int = 0, text: str = "") -> None:
+        """Read no more: the peer's writes fail with the code and text."""
+        with self._connection._lock:
+            self._connection._core.close_stream_reading(self._state, code, text)
+        self._connection._flush()
+
+    def close(self) -> None:
+        """Read and write no more. What was written is delivered still."""
+        with self._connection._lock:
+            if self._state.recv == CoreStream.OPEN:
+                self._connection._core.close_stream_reading(self._state)
+            self._connection._core.close_stream_writing(self._state)
+        self._connection._flush()
+
+    def reset(self, code: int = 0, text: str = "") -> None:
+        """End the stream at once. What was not sent or not read yet is dropped, and the peer gets the code and text."""
+        self._reset(code, text, 0)
+
+    def refuse(self, text: str = "") -> None:
+        """Reset a stream that the peer has opened and that was not used: nobody takes it."""
+        self._reset(0, text, REFUSED)
+
+    def _reset(self, code: int, text: str, reason: int) -> None:
+        with self._connection._lock:
+            self._connection._core.reset_stream(self._state, code, text, reason)
+        self._connection._flush()
+
+    def _end(self, error: Optional[BaseException]) -> None:
+        """Close the stream, or reset it if the block that it was used in was left by an exception."""
+        if error is None:
+            self.close()
+        else:
+            self.reset()
+
+    def _fail(self, error: Exception) -> None:
+        """Reset the stream, since its handler has failed."""
+        if isinstance(error, HandlerError):
+            self.reset(error.code, error.text)
+            return
+        if not isinstance(error, (StreamError, EndedError)):
+            log.error("a handler of streams has failed", exc_info=error)
+        self.reset()
+
+
+def _request_payload(payload: Any) -> bytes:
+    return payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else bytes(payload)
+
+
+def _message(message: Any) -> bytes:
+    """A message as the bytes of a stream: its length and its bytes."""
+    message = bytes(message)
+    return encode_uint(len(message)) + message
+
+
+def _longer_head(head: bytes, octet: bytes) -> bytes:
+    """What was read of a message's length, with its next octet, which is b"" at the end of the stream."""
+    if not octet:
+        raise EOFError("the stream ends inside a message")
+    head += octet
+    if len(head) > MAX_NUMBER_OCTETS:
+        raise LimitError("octets of a message's length", len(head), MAX_NUMBER_OCTETS)
+    return head
+
+
+def _message_size(head: bytes, most: int) -> int:
+    size = decode_uint(head)[0]
+    if size > most:
+        raise LimitError("message, bytes", size, most)
+    return size
+
+
 # --- Connection ------------------------------------------------------------------------------------------------
 
 _local = threading.local()
@@ -2131,38 +2291,22 @@ class PendingCall:
             if not self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
                 raise CallTimeout("the call is not answered yet")
             self._lock.release()
-        if self._call.error is not None:
-            raise self._call.error.with_traceback(None)
-        assert self._call.response is not None
-        return self._call.response
+        return self._call.result()
 
     def cancel(self, text: str = "", code: int = 0) -> bool:
         """Give the call up: its result is CallCancelled, and a peer with extensions is told. False if it was done."""
         return self._connection._cancel(self._call, CallCancelled(text, code), CANCELLED, code, text)
 
 
-class Stream:
+class Stream(_StreamFace):
     """Bytes both ways, one of many streams beside the calls of a connection. A reader that does not read holds up its
     own stream's writer and nobody else. Every stream has to be closed or reset; as a context manager it is closed, or
     reset if an exception leaves the block. The methods may be called from several threads."""
 
     def __init__(self, connection: "Connection", state: CoreStream) -> None:
-        self._connection, self._state = connection, state
+        super().__init__(connection, state)
         self._changed = threading.Condition(connection._lock)
         self._writing = threading.Lock()  # held by the one writer
-        state.face = self
-
-    @property
-    def name(self) -> str:
-        return self._state.name
-
-    @property
-    def metadata(self) -> "List[Tuple[str, bytes]]":
-        return self._state.metadata
-
-    @property
-    def number(self) -> int:
-        return self._state.number
 
     @property
     def connection(self) -> "Connection":
@@ -2231,69 +2375,25 @@ class Stream:
 
     def send_message(self, message: Any) -> None:
         """Write a message: its length and its bytes."""
-        message = bytes(message)
-        self.write(encode_uint(len(message)) + message)
+        self.write(_message(message))
 
     def recv_message(self, most: int = 16 << 20) -> Optional[bytes]:
         """Read a message of at most so many bytes, or None at the end."""
-        head = b""
-        while not head or head[-1] & 0x80:
-            octet = self.read(1)
-            if not octet:
-                if head:
-                    raise EOFError("the stream ends inside a message")
-                return None
-            head += octet
-            if len(head) > MAX_NUMBER_OCTETS:
-                raise LimitError("octets of a message's length", len(head), MAX_NUMBER_OCTETS)
-        size = decode_uint(head)[0]
-        if size > most:
-            raise LimitError("message, bytes", size, most)
-        return self.read_exactly(size)
-
-    def close_write(self) -> None:
-        """Write no more: the peer reads to the end of what was written."""
-        with self._connection._lock:
-            self._connection._core.close_stream_writing(self._state)
-        self._connection._flush()
-
-    def close_read(self, code: int = 0, text: str = "") -> None:
-        """Read no more: the peer's writes fail with the code and text."""
-        with self._connection._lock:
-            self._connection._core.close_stream_reading(self._state, code, text)
-        self._connection._flush()
-
-    def close(self) -> None:
-        """Read and write no more. What was written is delivered still."""
-        with self._connection._lock:
-            if self._state.recv == CoreStream.OPEN:
-                self._connection._core.close_stream_reading(self._state)
-            self._connection._core.close_stream_writing(self._state)
-        self._connection._flush()
-
-    def reset(self, code: int = 0, text: str = "") -> None:
-        """End the stream at once. What was not sent or not read yet is dropped, and the peer gets the code and text."""
-        with self._connection._lock:
-            self._connection._core.reset_stream(self._state, code, text)
-        self._connection._flush()
-
-    def refuse(self, text: str = "") -> None:
-        """Reset a stream that the peer has opened and that was not used: nobody takes it."""
-        with self._connection._lock:
-            self._connection._core.reset_stream(self._state, 0, text, REFUSED)
-        self._connection._flush()
+        head = self.read(1)
+        if not head:
+            return None
+        while head[-1] & 0x80:
+            head = _longer_head(head, self.read(1))
+        return self.read_exactly(_message_size(head, most))
 
     def __enter__(self) -> "Stream":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.reset()
+        self._end(error)
 
 
-class Connection:
+class Connection(_Face):
     """A packet connection for threads.
 
     handler(request) answers the peer's requests. Its result is None, flags (an int), bytes, text, a pair of flags and
@@ -2310,13 +2410,8 @@ class Connection:
 
     def __init__(self, recv: Any, send: Any = None, handler: Optional[Callable[[Request], Any]] = None,
                  **options: Any) -> None:
-        self.options = Options(**options)
-        self.process: "Optional[subprocess.Popen[bytes]]" = None
-        self._handlers = dict(self.options.channels)
-        if handler is not None:
-            self._handlers[0] = handler
+        super().__init__(handler, options)
         self._lock = threading.Lock()  # guards _core and all that follows
-        self._core = Core(self._handlers, self.options)
         self._changed = threading.Condition(self._lock)  # of what _wait_for waits for
         self._ended = threading.Condition(self._lock)  # of requests that wait_cancelled waits for
         self._writing = False  # somebody writes
@@ -2340,9 +2435,6 @@ class Connection:
         """Connect over this process's standard input and output, for a helper. They are moved out of the way: what is
         printed from then on goes to standard error."""
         recv, send = _take_stdio()
-        if _is_socket(recv) and _is_socket(send):
-            os.close(send)
-            return cls(recv, None, handler, **options)
         return cls(recv, send, handler, **options)
 
     @classmethod
@@ -2387,7 +2479,7 @@ class Connection:
 
     def _submit(self, kind: int, payload: Any, flags: int, channel: int, metadata: Pairs,
                 deadline: Optional[float]) -> PendingCall:
-        payload = payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else bytes(payload)
+        payload = _request_payload(payload)
         in_handler = self._in_handler()
         if metadata or self.options.extensions == "required":
             self._await_extensions(deadline)
@@ -2424,10 +2516,7 @@ class Connection:
                 self._wait_for(lambda: ping.trip is not None or ping.error is not None or None, deadline)
             finally:
                 self._core.forget_ping(ping)
-        if ping.error is not None:
-            raise ping.error.with_traceback(None)
-        assert ping.trip is not None
-        return ping.trip
+        return ping.result()
 
     def go_away(self, code: int = 0, text: str = "") -> None:
         """Take no more requests and streams of the peer, and tell it if it has extensions. What was taken is finished."""
@@ -2496,12 +2585,8 @@ class Connection:
             assert self.options.stream_handler is not None
             self.options.stream_handler(stream)
             stream.close()
-        except HandlerError as error:
-            stream.reset(error.code, error.text)
         except Exception as error:
-            if not isinstance(error, (StreamError, EndedError)):
-                log.error("a handler of streams has failed", exc_info=error)
-            stream.reset()
+            stream._fail(error)
         with self._lock:
             self._stream_threads.remove(threading.current_thread())
             more = self._start_stream_handlers() if self.options.stream_handler is not None else []
@@ -2550,17 +2635,6 @@ class Connection:
         if wrong is not None:
             self._report(request, wrong)
         self._finish(step)
-
-    def _report(self, request: Request, error: BaseException) -> None:
-        if isinstance(error, HandlerError) or request.cancelled:
-            return
-        try:
-            if self.options.on_handler_error is not None:
-                self.options.on_handler_error(request, error)
-            else:
-                log.error("a handler of requests of type %d has failed", request.type, exc_info=error)
-        except Exception:
-            pass
 
     def _wait_cancelled(self, request: Request, timeout: Optional[float]) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
@@ -2794,20 +2868,13 @@ class Connection:
                 return
             self._changed.wait(left)
 
-    @property
-    def error(self) -> Optional[BaseException]:
-        """How the connection has ended, or None."""
-        return self._core.error
-
     def wait(self, timeout: Optional[float] = None) -> None:
         """Wait until the connection has ended, by either end. The error is raised if that was not in good order."""
         self._receiver.join(timeout)
         if self._receiver.is_alive():
             raise TimeoutError("the connection goes on")
         self._join(self.options.close_timeout)
-        if not isinstance(self.error, (ClosedError, PeerClosedError)):
-            assert self.error is not None
-            raise self.error.with_traceback(None)
+        self._check_end()
 
     def shutdown(self, timeout: Optional[float] = None) -> None:
         """Take no more requests, wait until what is outstanding either way is finished, streams included, and close."""
@@ -2827,15 +2894,9 @@ class Connection:
         """End the connection: our calls and streams fail at once with ClosedError, handlers at work are given
         drain_timeout to answer, and the peer close_timeout to end its side. A program that spawn() has started is
         then waited for as long, terminated, and at last killed. May be called again, and by handlers."""
-        error = ClosedError("the connection is closed")
         with self._lock:
             if not self._core.recv_ended:
-                self._core.shutdown()
-                self._core.fail_calls(error)
-                for state in list(self._core.streams.values()):
-                    self._core.reset_stream(state, 0, "the connection is closed")
-                    state.read_error = state.write_error = error
-                    self._core.events.append(("stream", state))
+                self._core.close(ClosedError("the connection is closed"))
             step = self._step()
         self._finish(step)
         if self._in_handler():
@@ -2951,28 +3012,15 @@ class _WritePipe(asyncio.BaseProtocol):
         self.connection._flush()
 
 
-class AsyncStream:
+class AsyncStream(_StreamFace):
     """Bytes both ways, one of many streams beside the calls of a connection. A reader that does not read holds up its
     own stream's writer and nobody else. Every stream has to be closed or reset; as an asynchronous context manager it
     is closed, or reset if an exception leaves the block."""
 
     def __init__(self, connection: "AsyncConnection", state: CoreStream) -> None:
-        self._connection, self._state = connection, state
+        super().__init__(connection, state)
         self._waiters: "List[asyncio.Future[None]]" = []
         self._writing = asyncio.Lock()
-        state.face = self
-
-    @property
-    def name(self) -> str:
-        return self._state.name
-
-    @property
-    def metadata(self) -> "List[Tuple[str, bytes]]":
-        return self._state.metadata
-
-    @property
-    def number(self) -> int:
-        return self._state.number
 
     @property
     def connection(self) -> "AsyncConnection":
@@ -3034,64 +3082,25 @@ class AsyncStream:
 
     async def send_message(self, message: Any) -> None:
         """Write a message: its length and its bytes."""
-        message = bytes(message)
-        await self.write(encode_uint(len(message)) + message)
+        await self.write(_message(message))
 
     async def recv_message(self, most: int = 16 << 20) -> Optional[bytes]:
         """Read a message of at most so many bytes, or None at the end."""
-        head = b""
-        while not head or head[-1] & 0x80:
-            octet = await self.read(1)
-            if not octet:
-                if head:
-                    raise EOFError("the stream ends inside a message")
-                return None
-            head += octet
-            if len(head) > MAX_NUMBER_OCTETS:
-                raise LimitError("octets of a message's length", len(head), MAX_NUMBER_OCTETS)
-        size = decode_uint(head)[0]
-        if size > most:
-            raise LimitError("message, bytes", size, most)
-        return await self.read_exactly(size)
-
-    def close_write(self) -> None:
-        """Write no more: the peer reads to the end of what was written."""
-        self._connection._core.close_stream_writing(self._state)
-        self._connection._flush()
-
-    def close_read(self, code: int = 0, text: str = "") -> None:
-        """Read no more: the peer's writes fail with the code and text."""
-        self._connection._core.close_stream_reading(self._state, code, text)
-        self._connection._flush()
-
-    def close(self) -> None:
-        """Read and write no more. What was written is delivered still."""
-        if self._state.recv == CoreStream.OPEN:
-            self._connection._core.close_stream_reading(self._state)
-        self._connection._core.close_stream_writing(self._state)
-        self._connection._flush()
-
-    def reset(self, code: int = 0, text: str = "") -> None:
-        """End the stream at once. What was not sent or not read yet is dropped, and the peer gets the code and text."""
-        self._connection._core.reset_stream(self._state, code, text)
-        self._connection._flush()
-
-    def refuse(self, text: str = "") -> None:
-        """Reset a stream that the peer has opened and that was not used: nobody takes it."""
-        self._connection._core.reset_stream(self._state, 0, text, REFUSED)
-        self._connection._flush()
+        head = await self.read(1)
+        if not head:
+            return None
+        while head[-1] & 0x80:
+            head = _longer_head(head, await self.read(1))
+        return await self.read_exactly(_message_size(head, most))
 
     async def __aenter__(self) -> "AsyncStream":
         return self
 
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.reset()
+        self._end(error)
 
 
-class AsyncConnection:
+class AsyncConnection(_Face):
     """A packet connection for asyncio: what Connection is for threads, with the same settings.
 
     handler(request) may be a coroutine function; each of its calls is a task, which is cancelled when the caller gives
@@ -3100,12 +3109,8 @@ class AsyncConnection:
     """
 
     def __init__(self, handler: Optional[Callable[[Request], Any]] = None, **options: Any) -> None:
-        self.options = Options(**options)
-        self.process: "Optional[subprocess.Popen[bytes]]" = None
-        self._handlers = dict(self.options.channels)
-        if handler is not None:
-            self._handlers[0] = handler
-        self._core = Core(self._handlers, self.options)
+        super().__init__(handler, options)
+        self._lock = contextlib.nullcontext()  # the event loop's is the only thread
         self._loop = asyncio.get_running_loop()
         self._reading: Any = None  # transports
         self._writer: Any = None
@@ -3156,9 +3161,6 @@ class AsyncConnection:
         """Connect over this process's standard input and output, for a helper. They are moved out of the way: what is
         printed from then on goes to standard error."""
         recv, send = _take_stdio()
-        if _is_socket(recv) and _is_socket(send):
-            os.close(send)
-            return await cls.open(recv, None, handler, **options)
         return await cls.open(recv, send, handler, **options)
 
     @classmethod
@@ -3179,7 +3181,7 @@ class AsyncConnection:
         CallTimeout; a peer with extensions is told of it, and when the call is given up, as by the end of the calling
         task. metadata, pairs of text and bytes, needs such a peer: NoExtensionsError else. RemoteError if the peer has
         answered with an error."""
-        payload = payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else bytes(payload)
+        payload = _request_payload(payload)
         deadline = None if timeout is None else time.monotonic() + timeout
         in_handler = _handling.get() is self
         if metadata or self.options.extensions == "required":
@@ -3201,10 +3203,7 @@ class AsyncConnection:
             self._rejoin(away)
             if timer is not None:
                 timer.cancel()
-        if call.error is not None:
-            raise call.error.with_traceback(None)
-        assert call.response is not None
-        return call.response
+        return call.result()
 
     def _timed_out(self, call: Call) -> None:
         self._core.cancel(call, CallTimeout("the call was not answered in time"), DEADLINE)
@@ -3220,10 +3219,7 @@ class AsyncConnection:
             await self._wait_for(lambda: ping.trip is not None or ping.error is not None, deadline)
         finally:
             self._core.forget_ping(ping)
-        if ping.error is not None:
-            raise ping.error.with_traceback(None)
-        assert ping.trip is not None
-        return ping.trip
+        return ping.result()
 
     async def go_away(self, code: int = 0, text: str = "") -> None:
         """Take no more requests and streams of the peer, and tell it if it has extensions. What was taken is finished."""
@@ -3311,12 +3307,8 @@ class AsyncConnection:
             stream.close()
         except asyncio.CancelledError:
             stream.reset()
-        except HandlerError as error:
-            stream.reset(error.code, error.text)
         except Exception as error:
-            if not isinstance(error, (StreamError, EndedError)):
-                log.error("a handler of streams has failed", exc_info=error)
-            stream.reset()
+            stream._fail(error)
 
     # Handlers.
 
@@ -3388,19 +3380,9 @@ class AsyncConnection:
             self._report(request, error)
 
     def _fail(self, request: Request, error: BaseException) -> None:
-        self._report(request, error)
+        if not isinstance(error, CallCancelled):
+            self._report(request, error)
         self._core.fail_request(request, error)
-
-    def _report(self, request: Request, error: BaseException) -> None:
-        if isinstance(error, (HandlerError, CallCancelled)) or request.cancelled:
-            return
-        try:
-            if self.options.on_handler_error is not None:
-                self.options.on_handler_error(request, error)
-            else:
-                log.error("a handler of requests of type %d has failed", request.type, exc_info=error)
-        except Exception:
-            pass
 
     # What happens.
 
@@ -3559,17 +3541,10 @@ class AsyncConnection:
         if not self._closed.done():
             self._closed.set_result(None)
 
-    @property
-    def error(self) -> Optional[BaseException]:
-        """How the connection has ended, or None."""
-        return self._core.error
-
     async def wait(self) -> None:
         """Wait until the connection has ended, by either end. The error is raised if that was not in good order."""
         await asyncio.shield(self._closed)
-        if not isinstance(self.error, (ClosedError, PeerClosedError)):
-            assert self.error is not None
-            raise self.error.with_traceback(None)
+        self._check_end()
 
     async def shutdown(self, timeout: Optional[float] = None) -> None:
         """Take no more requests, wait until what is outstanding either way is finished, streams included, and close."""
@@ -3590,12 +3565,7 @@ class AsyncConnection:
         core = self._core
         error = ClosedError("the connection is closed")
         if not core.recv_ended:
-            core.shutdown()
-            core.fail_calls(error)
-            for state in list(core.streams.values()):
-                core.reset_stream(state, 0, "the connection is closed")
-                state.read_error = state.write_error = error
-                core.events.append(("stream", state))
+            core.close(error)
             self._dispatch()
             self._flush()
             if _handling.get() is self:

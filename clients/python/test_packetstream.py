@@ -38,8 +38,8 @@ class Syntax(unittest.TestCase):
                 imported.add(node.module)
         # All are of the standard library of 3.9.
         self.assertEqual(imported, set(
-            "asyncio contextvars errno inspect logging os queue select socket stat subprocess sys threading time "
-            "collections typing".split()))
+            "asyncio contextlib contextvars errno inspect logging os queue select socket stat subprocess sys threading "
+            "time collections typing".split()))
 
 
 class Vectors(unittest.TestCase):

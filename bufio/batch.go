@@ -126,10 +126,13 @@ func (b *Batch) Unlink(id Ref) bool {
 		return false
 	}
 	i, _ := b.find(id)
-	r := &b.refs[i]
+	b.takeOut(&b.refs[i])
+	return true
+}
+
+func (b *Batch) takeOut(r *ref) {
 	b.size -= r.at - r.start + len(r.rest)
 	r.rest, r.dead, r.done = nil, true, true
-	return true
 }
 
 // Detach copies what is not yet written of a payload into memory of the Batch's own, so that the caller's is
@@ -147,6 +150,48 @@ func (b *Batch) Detach(id Ref) bool {
 	r.rest = append([]byte(nil), r.rest...)
 	r.done = true
 	return true
+}
+
+// Filter takes packets out of a Batch of which nothing was ever handed to a writer. keep is called for each packet, in
+// order, with bytes that begin with it; it says whether the packet stays, and how many bytes it has, which does not matter of
+// one with a payload by reference. The descriptors that went with what was taken out are the caller's to close.
+func (b *Batch) Filter(keep func(head []byte) (size int, stays bool)) (left []*Handles) {
+	kept, refs, sets := b.buf[:0], 0, 0
+	for at := 0; at < len(b.buf) || refs < len(b.refs); {
+		begin := len(kept)
+		if refs < len(b.refs) && b.refs[refs].start == at {
+			r := &b.refs[refs]
+			head := b.buf[at:r.at]
+			if !r.dead {
+				if _, stays := keep(head); stays {
+					kept = append(kept, head...)
+				} else {
+					b.takeOut(r)
+				}
+			}
+			at, refs = r.at, refs+1
+			r.start, r.at = begin, len(kept)
+			continue
+		}
+		n, stays := keep(b.buf[at:])
+		passes := sets < len(b.passing) && b.passing[sets].at == at
+		switch {
+		case stays && passes:
+			b.passing[sets].at = begin
+			sets++
+		case passes:
+			left = append(left, b.passing[sets].handles)
+			b.passing = slices.Delete(b.passing, sets, sets+1)
+		}
+		if stays {
+			kept = append(kept, b.buf[at:at+n]...)
+		} else {
+			b.size -= n
+		}
+		at += n
+	}
+	b.buf = kept
+	return left
 }
 
 // Reset empties the Batch, whatever was written. A buffer worth keeping is kept, up to 1 MiB. It must not be called

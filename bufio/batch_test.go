@@ -174,6 +174,43 @@ func (m *batchModel) leave(t *rapid.T, unlink bool) {
 	}
 }
 
+// filter takes packets out by what they are, while nothing was handed out.
+func (m *batchModel) filter(t *rapid.T) {
+	if m.lent != nil || m.b.pos > 0 || m.b.next > 0 || slices.ContainsFunc(m.b.refs, func(r ref) bool { return r.part }) {
+		return
+	}
+	in := slices.DeleteFunc(slices.Clone(m.packets), func(p *modelPacket) bool {
+		if p.byRef {
+			return !m.holds(p)
+		}
+		return p.gone
+	})
+	var want []*Handles
+	left := m.b.Filter(func(head []byte) (int, bool) {
+		require.NotEmpty(t, in)
+		p := in[0]
+		in = in[1:]
+		if p.byRef {
+			require.True(t, bytes.Equal(p.bytes[:p.header], head))
+		} else {
+			require.True(t, bytes.HasPrefix(head, p.bytes))
+		}
+		p.gone = p.gone || rapid.Bool().Draw(t, "taken out")
+		if p.gone && p.handles != nil {
+			want = append(want, p.handles)
+		}
+		return len(p.bytes), !p.gone
+	})
+	require.Empty(t, in)
+	require.Equal(t, want, left)
+}
+
+// holds says whether a packet by reference is in the Batch as it is used now.
+func (m *batchModel) holds(p *modelPacket) bool {
+	i := uint64(p.id) - m.b.base
+	return i < uint64(len(m.b.refs)) && !m.b.refs[i].dead
+}
+
 func TestBatchWritesWhatAModelWrites(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &batchModel{}
@@ -181,6 +218,7 @@ func TestBatchWritesWhatAModelWrites(t *testing.T) {
 			"add":     m.add,
 			"pass":    m.addHandles,
 			"give up": m.giveUp,
+			"filter":  m.filter,
 			"next":    m.next,
 			"wrote":   m.wrote,
 			"unlink":  func(t *rapid.T) { m.leave(t, true) },

@@ -29,7 +29,7 @@ type call struct {
 
 	resp   Response
 	err    error
-	unsent bool // it failed before any of its request was given to a write
+	unsent bool // it failed, and nothing of its request was given to a write or will be
 
 	result *Result // of a Submit
 	buf    []byte  // where a DoInto wants its payload
@@ -89,7 +89,7 @@ func (c *Conn) Do(ctx context.Context, req Request) (Response, error) {
 }
 
 // Attempt is Do for who may ask somebody else when the connection ends: sent is false if surely no part of the
-// request has left, so that the peer cannot have begun with it. It is true where that is not sure.
+// request has left or will, so that the peer cannot begin with it. It is true where that is not sure.
 func (c *Conn) Attempt(ctx context.Context, req Request) (resp Response, sent bool, err error) {
 	return c.do(ctx, &req, nil)
 }
@@ -206,7 +206,8 @@ func (c *Conn) Submit(ctx context.Context, req Request) (*Result, error) {
 // Notify sends a request whose response is dropped. It counts as outstanding until the response has
 // come, so that a peer that does not keep up holds back its callers. ctx bounds the wait for a place
 // among the outstanding requests; the payload is copied. A nil error says that the request was
-// queued.
+// queued: it leaves before EOF even if the connection ends meanwhile, unless writing fails, or it is one of more than 128 KiB
+// that goes in pieces, which hold up no end.
 func (c *Conn) Notify(ctx context.Context, req Request) error {
 	if err := c.checkRequest(ctx, &req); err != nil {
 		return err

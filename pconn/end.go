@@ -54,7 +54,8 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 
 // Close ends the connection now. Calls outstanding fail with ErrClosed, the handlers' contexts are
 // cancelled, and the handlers are waited for, for at most Options.CloseTimeout; those that stay are
-// named in the *StayError that it returns. EOF is sent if the peer takes it in that time.
+// named in the *StayError that it returns. EOF is sent if the peer takes it in that time. Requests of which nothing has left
+// never leave, but those of Notify; one that is leaving in pieces is cut off.
 //
 // It may be called more than once and from anywhere; by a handler too, whose own end it does not wait
 // for. Called by a handler marked NonBlocking, or by OnRecvEOF or OnSendEOF, it does not wait at all.
@@ -170,14 +171,18 @@ func (c *Conn) failCalls(err error) {
 	c.stopKeepalive()
 	c.settle(err)
 	s.calls.all(func(call *call) { calls = append(calls, call) })
+	files := c.dropUnsent()
 	for _, call := range calls {
 		s.removeCall(call)
-		call.unsent = call.tag > s.sender.given || s.sender.dropWaiting(call.large)
+		call.unsent = c.endRequest(call)
 	}
 	s.callers.wakeFirst()
 	streams := c.failStreams(err)
 	c.drain()
 	c.mu.Unlock()
+	for _, f := range files {
+		f.Close()
+	}
 	for _, p := range parts {
 		c.leavePartial(p)
 	}

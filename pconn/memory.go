@@ -15,8 +15,9 @@ import (
 
 // sendRef is where a payload waits that is sent from the caller's own memory.
 type sendRef struct {
-	batch *batch
-	ref   bufio.Ref
+	batch   *batch
+	ref     bufio.Ref
+	packets int // that it is: two with the HEADERS before it
 }
 
 // releasePayload makes sure that the call's payload is not touched again, since its caller is about
@@ -34,37 +35,42 @@ func (c *Conn) releaseRef(call *call, cause error) (done bool) {
 	if call.large != nil {
 		return c.giveUpLarge(call, cause)
 	}
-	b, ref := call.ref.batch, call.ref.ref
-	if b == nil {
+	ref := call.ref
+	if ref.batch == nil {
 		return false
 	}
 	call.ref = sendRef{}
-	return c.takeOut(b, ref)
+	return c.takeOut(ref)
 }
 
 // takeOut takes a packet out of its batch, or copies the rest of one that was begun, and reports whether it took it
 // out: the payload's memory is not touched again. Conn.mu is held, but not while it waits.
-func (c *Conn) takeOut(b *batch, ref bufio.Ref) bool {
-	for b.State(ref) == bufio.RefLent {
+func (c *Conn) takeOut(r sendRef) bool {
+	for r.batch.State(r.ref) == bufio.RefLent {
 		c.waitReturned()
 	}
-	if c.unlink(b, ref) {
+	if c.unlink(r) {
 		return true
 	}
-	b.Detach(ref)
+	r.batch.Detach(r.ref)
 	return false
 }
 
 // unlink takes a packet out of its batch, if nothing of it was begun. Conn.mu is held.
-func (c *Conn) unlink(b *batch, ref bufio.Ref) bool {
-	before := b.Len()
-	if !b.Unlink(ref) {
+func (c *Conn) unlink(r sendRef) bool {
+	before := r.batch.Len()
+	if !r.batch.Unlink(r.ref) {
 		return false
 	}
-	b.packets--
-	c.counters.Withdrawn.Add(1)
-	c.counters.WithdrawnBytes.Add(uint64(before - b.Len()))
+	c.withdrawn(r.batch, r.packets, before)
 	return true
+}
+
+// withdrawn counts packets that were taken out of a batch, which had so many bytes before. Conn.mu is held.
+func (c *Conn) withdrawn(b *batch, packets, before int) {
+	b.packets -= packets
+	c.counters.Withdrawn.Add(uint64(packets))
+	c.counters.WithdrawnBytes.Add(uint64(before - b.Len()))
 }
 
 // readInto reads a response's payload straight into its caller's buffer, if it fits there, and

@@ -20,10 +20,15 @@ type large struct {
 	header  packet.Header // of its packet, Size being that of the whole payload
 	headers []byte        // the payload of the HEADERS that goes before all of it, or nil
 	rest    []byte        // of the payload, what is in no batch
-	lent    bool          // the payload is the memory of a caller that waits
-	refs    []streamRef   // what is in batches of that memory
+	refs    []largeRef    // of a request, what is in batches
 	state   largeState
 	cancel  []byte // the payload of the CANCEL that goes in place of the rest
+}
+
+// largeRef is a part of a large payload that is in a batch.
+type largeRef struct {
+	sendRef
+	size int
 }
 
 type largeState uint8
@@ -74,17 +79,20 @@ func (s *sender) forget(l *large) {
 		all.replyBytes -= l.header.Size
 		all.repliers.wakeFirst()
 	}
-	l.state, l.rest = largeGone, nil
+	l.state, l.rest, l.refs = largeGone, nil, nil
 	s.begin()
 }
 
-// dropWaiting drops a request that has not begun, and reports whether that was so.
-func (s *sender) dropWaiting(l *large) bool {
-	if l == nil || l.state != largeWaits {
+// dropUntouched drops a request of which nothing is in a batch yet, and reports whether that was so.
+func (s *sender) dropUntouched(l *large) bool {
+	if l == nil || int64(len(l.rest)) < l.header.Size {
 		return false
 	}
-	s.larges.waiting.remove(&l.turn)
-	s.forget(l)
+	if s.err == nil {
+		s.larges.waiting.remove(&l.turn)
+		s.turns.remove(&l.turn)
+		s.forget(l)
+	}
 	return true
 }
 
@@ -98,7 +106,7 @@ func largeRequest(h *packet.Header, payload []byte, lent bool) *large {
 	if !lent {
 		payload = bytes.Clone(payload)
 	}
-	return &large{header: *h, rest: payload, lent: lent}
+	return &large{header: *h, rest: payload}
 }
 
 // appendLarge queues a request or response that goes in pieces. Conn.mu is held.
@@ -155,6 +163,7 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 	s := &c.st.sender
 	if l.cancel != nil {
 		c.addFrame(b, frame.KindCancel, l.header.Tag, 0, l.cancel)
+		c.counters.CancelsOut.Add(1)
 		s.forget(l)
 		return 0
 	}
@@ -162,9 +171,10 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 	if !l.header.Request {
 		of = frame.FlagResponse
 	}
+	buf, packets := b.Begin(), 1
 	if len(l.headers) > 0 {
-		c.addFrame(b, frame.KindHeaders, l.header.Tag, of, l.headers)
-		l.headers = nil
+		buf = c.appendHeaders(b, buf, l.header.Tag, of, l.headers)
+		l.headers, packets = nil, 2
 	}
 	n := min(len(l.rest), streamPiece)
 	h := frame.Header(frame.KindPiece, l.header.Tag, uint64(l.header.Size)<<1|of, n)
@@ -173,15 +183,13 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 		h = l.header
 		h.Size = int64(n)
 	}
-	buf, _ := h.Append(b.Begin())
+	buf, _ = h.Append(buf)
 	ref := b.EndRef(buf, l.rest[:n])
 	l.rest = l.rest[n:]
 	b.note(c, &h)
-	if l.lent {
-		l.refs = slices.DeleteFunc(l.refs, func(r streamRef) bool { return r.batch.State(r.ref) == bufio.RefGone })
-		l.refs = append(l.refs, streamRef{b, ref, n})
-	}
 	if l.header.Request {
+		l.refs = slices.DeleteFunc(l.refs, func(r largeRef) bool { return r.batch.State(r.ref) == bufio.RefGone })
+		l.refs = append(l.refs, largeRef{sendRef{b, ref, packets}, n})
 		s.given = max(s.given, l.header.Tag)
 	}
 	if last {
@@ -191,6 +199,15 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 		s.turns.push(&l.turn)
 	}
 	return n
+}
+
+// appendHeaders appends a HEADERS to buf, which is what b gave, so that it is part of the packet that it stands before: both
+// leave, or neither. Conn.mu is held.
+func (c *Conn) appendHeaders(b *batch, buf []byte, tag, of uint64, payload []byte) []byte {
+	h := frame.Header(frame.KindHeaders, tag, of, len(payload))
+	buf, _ = h.Append(buf)
+	b.note(c, &h)
+	return append(buf, payload...)
 }
 
 // largesLeft is called when the batch that held the packets of some is gone. Conn.mu is held.
@@ -207,11 +224,17 @@ func (c *Conn) largesLeft(b *batch) {
 // request has left, or the CANCEL is on its way that takes its packet's place; otherwise the peer has it, or
 // will. Conn.mu is held, but not while it waits.
 func (c *Conn) giveUpLarge(call *call, cause error) (done bool) {
+	return c.endLarge(call, cause, c.takeOut)
+}
+
+// endLarge is giveUpLarge with what takes a part out of its batch, or leaves it there.
+func (c *Conn) endLarge(call *call, cause error, takeOut func(sendRef) bool) (done bool) {
 	l, s := call.large, &c.st.sender
 	call.large = nil
-	if s.dropWaiting(l) {
+	if s.dropUntouched(l) {
 		return true
 	}
+	left := l.header.Size - int64(len(l.rest))
 	if l.state == largeBegun {
 		l.rest = nil
 		s.turns.remove(&l.turn)
@@ -221,14 +244,22 @@ func (c *Conn) giveUpLarge(call *call, cause error) (done bool) {
 	for last := true; len(l.refs) > 0; last = false {
 		i := len(l.refs) - 1
 		r := l.refs[i]
-		if c.takeOut(r.batch, r.ref) && last && l.state == largeEnded {
-			// The packet will not leave, though pieces have.
-			i := slices.Index(r.batch.larges, l)
-			r.batch.larges = slices.Delete(r.batch.larges, i, i+1)
-			c.cancelLarge(l, call, cause)
-			done = true
+		if takeOut(r.sendRef) {
+			left -= int64(r.size)
+			if last && l.state == largeEnded {
+				// The packet will not leave, though pieces may have.
+				i := slices.Index(r.batch.larges, l)
+				r.batch.larges = slices.Delete(r.batch.larges, i, i+1)
+				c.cancelLarge(l, call, cause)
+				done = true
+			}
 		}
 		l.refs = l.refs[:i]
+	}
+	if left == 0 && l.turn.queued && s.err == nil {
+		// The peer has not heard of it, and need not hear of its end.
+		s.turns.remove(&l.turn)
+		s.forget(l)
 	}
 	return done
 }
@@ -239,7 +270,6 @@ func (c *Conn) cancelLarge(l *large, call *call, cause error) {
 	if s := &c.st.sender; s.err == nil {
 		l.state, l.cancel = largeBegun, cancelPayload(call.channel, cause, false)
 		s.turns.pushFront(&l.turn)
-		c.counters.CancelsOut.Add(1)
 	}
 }
 

@@ -442,5 +442,7 @@ func TestLargeCallsAtRandom(t *testing.T) {
 		require.NoError(t, err)
 		eventually(t, "nothing is left", func() bool { return len(c.InFlight()) == 0 })
 		require.Zero(t, c.Counters().Unsolicited.Load())
+		require.Zero(t, c.Counters().LostHeaders.Load())
 	}
+	eventually(t, "what was not taken out has arrived", func() bool { return sameCounts(a, b) })
 }

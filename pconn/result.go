@@ -38,8 +38,8 @@ func (r *Result) complete(resp Response, err error) bool {
 	return true
 }
 
-// Sent reports whether any of the request may have left: false says that the peer cannot have begun with it. It
-// says so once the Result has failed, and is true before.
+// Sent reports whether any of the request may have left: false says that the peer cannot begin with it, since nothing has
+// left or will. It says so once the Result has failed, and is true before.
 func (r *Result) Sent() bool {
 	select {
 	case <-r.done:

@@ -84,11 +84,33 @@ func (c *Conn) appendRequest(ctx context.Context, call *call, req *Request, h *p
 	}
 	if len(headers) > 0 {
 		f := frame.Header(frame.KindHeaders, call.tag, 0, len(headers))
+		if gather {
+			first, q, call.ref = c.appendHeaded(&f, headers, h, req.Payload)
+			return first, q
+		}
 		first = c.appendTo(c.st.sender.pending, &f, headers)
 	}
 	q, call.ref = c.append(h, req.Payload, gather)
 	q.and(&first)
 	return first, q
+}
+
+// appendHeaded queues a HEADERS and a request whose payload is gathered as one packet of the batch, so that who takes it
+// out takes out both. Conn.mu is held.
+func (c *Conn) appendHeaded(f *packet.Header, headers []byte, h *packet.Header, payload []byte) (first, q queued, ref sendRef) {
+	s := &c.st.sender
+	if s.eof || s.err != nil {
+		return queued{}, queued{}, sendRef{}
+	}
+	before := s.pending.Len()
+	buf, _ := f.Append(s.pending.Begin())
+	buf, _ = h.Append(append(buf, headers...))
+	ref = sendRef{s.pending, s.pending.EndRef(buf, payload), 2}
+	first = c.appended(s.pending, f, before)
+	first.size = f.Len() + len(headers)
+	q = c.appended(s.pending, h, before+first.size)
+	q.and(&first)
+	return first, q, ref
 }
 
 // letAppend lets others who are about to send as well append first, as long as more do, to spare system calls.
@@ -214,7 +236,7 @@ func (c *Conn) append(h *packet.Header, payload []byte, gather bool) (queued, se
 	before := s.pending.Len()
 	buf, _ := h.Append(s.pending.Begin())
 	ref := s.pending.EndRef(buf, payload)
-	return c.appended(s.pending, h, before), sendRef{s.pending, ref}
+	return c.appended(s.pending, h, before), sendRef{s.pending, ref, 1}
 }
 
 func (c *Conn) appendTo(b *batch, h *packet.Header, payload []byte) queued {

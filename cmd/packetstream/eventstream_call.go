@@ -70,12 +70,12 @@ or uuid, and string if it is left out.
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&call.headers, "header", "H", nil, "header of the first message; may be repeated")
+	f.StringArrayVarP(&call.headers, "header", "H", nil, "header of the first message, `NAME[:TYPE]=VALUE`; may be repeated")
 	f.StringVarP(&call.payload, "payload", "p", "", "payload of the first message")
-	f.StringArrayVar(&call.connectHeaders, "connect-header", nil, "header of CONNECT; may be repeated")
+	f.StringArrayVar(&call.connectHeaders, "connect-header", nil, "header of CONNECT, `NAME[:TYPE]=VALUE`; may be repeated")
 	f.StringVar(&call.connectPayload, "connect-payload", "", "payload of CONNECT, such as an authentication token")
-	f.StringVar(&call.caFile, "ca", "", "PEM file of the authorities to trust with tls:, instead of the system's")
-	f.StringVar(&call.serverName, "server-name", "", "name to expect in the server's certificate with tls:")
+	f.StringVar(&call.caFile, "ca", "", "PEM `FILE` of the authorities to trust with tls:, instead of the system's")
+	f.StringVar(&call.serverName, "server-name", "", "`NAME` to expect in the server's certificate with tls:")
 	f.DurationVar(&call.timeout, "timeout", 0, "give up after this long; 0 means never")
 	f.BoolVar(&call.all, "all", false, "print every message until the stream ends")
 	f.BoolVar(&call.lines, "lines", false, "send the lines of standard input as messages; implies --all")

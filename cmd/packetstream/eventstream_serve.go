@@ -48,9 +48,9 @@ are done, within 5 seconds; a second one ends it at once.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&listen, "listen", "tcp:127.0.0.1:0", "where to listen: tcp:HOST:PORT, tls:HOST:PORT or unix:PATH")
-	f.StringVar(&cert, "cert", "", "PEM file with the certificate for tls:")
-	f.StringVar(&key, "key", "", "PEM file with the certificate's key for tls:")
+	f.StringVar(&listen, "listen", "tcp:127.0.0.1:0", "`ADDRESS` to listen at: tcp:HOST:PORT, tls:HOST:PORT or unix:PATH")
+	f.StringVar(&cert, "cert", "", "PEM `FILE` with the certificate for tls:")
+	f.StringVar(&key, "key", "", "PEM `FILE` with the certificate's key for tls:")
 	f.BoolVarP(&quiet, "quiet", "q", false, "say nothing of failed connections and handlers")
 	return cmd
 }

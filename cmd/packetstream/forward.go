@@ -62,9 +62,9 @@ Where it listens is told on standard error, a line each: LISTENING -L ADDRESS. I
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringArrayVarP(&o.local, "local", "L", nil, "listen here, connect there")
-	cmd.Flags().StringArrayVarP(&o.remote, "remote", "R", nil, "listen there, connect here")
-	cmd.Flags().StringArrayVarP(&o.dynamic, "dynamic", "D", nil, "be a SOCKS5 proxy here")
+	cmd.Flags().StringArrayVarP(&o.local, "local", "L", nil, "listen here, connect there, as `SPEC` says")
+	cmd.Flags().StringArrayVarP(&o.remote, "remote", "R", nil, "listen there, connect here, as `SPEC` says")
+	cmd.Flags().StringArrayVarP(&o.dynamic, "dynamic", "D", nil, "be a SOCKS5 proxy here, where `SPEC` says")
 	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "tell of each connection that fails on standard error")
 	return cmd
 }

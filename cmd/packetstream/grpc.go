@@ -176,7 +176,7 @@ if there is none.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVarP(&data, "data", "d", "", "messages as JSON; - reads standard input")
-	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "metadata as KEY:VALUE, may be repeated")
+	cmd.Flags().StringVarP(&data, "data", "d", "", "messages as `JSON`; - reads standard input")
+	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "metadata, `KEY:VALUE`; may be repeated")
 	return cmd
 }

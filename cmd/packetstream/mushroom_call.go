@@ -49,7 +49,7 @@ standard error.`,
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&c.transports, "transport", nil, `transports to ask for, in order (default "ws,poll")`)
-	flags.StringVar(&c.auth, "auth", "", "JSON to authenticate with")
+	flags.StringVar(&c.auth, "auth", "", "`JSON` to authenticate with")
 	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	flags.BoolVar(&c.notify, "notify", false, "send a notification, which has no answer")
 	flags.BoolVar(&c.follow, "follow", false, "print notifications as they come")

@@ -50,12 +50,12 @@ The address is printed on standard error. SIGINT and SIGTERM end all sessions an
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&s.listen, "listen", "localhost:8080", "address to listen on; port 0 chooses one")
-	flags.StringVar(&s.path, "path", "/", "path to serve")
-	flags.StringVar(&s.baseURL, "base-url", "", "public address, behind a proxy")
+	flags.StringVar(&s.listen, "listen", "localhost:8080", "`ADDRESS` to listen on, HOST:PORT; port 0 chooses one")
+	flags.StringVar(&s.path, "path", "/", "`PATH` to serve")
+	flags.StringVar(&s.baseURL, "base-url", "", "public `URL`, behind a proxy")
 	flags.StringSliceVar(&s.origins, "origin", nil, "web origins whose pages may use the server (default all)")
 	flags.StringSliceVar(&s.transports, "transport", nil, `transports to offer (default "ws,poll")`)
-	flags.StringVar(&s.auth, "auth", "", "JSON that clients must authenticate with")
+	flags.StringVar(&s.auth, "auth", "", "`JSON` that clients must authenticate with")
 	flags.DurationVar(&s.pollTimeout, "poll-timeout", 40*time.Second, "how long a poll waits")
 	flags.BoolVar(&s.demo, "demo", false, "serve the demo page")
 	flags.BoolVar(&s.stdio, "stdio", false, "serve one session on standard input and output, one message a line")

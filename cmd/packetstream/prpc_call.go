@@ -63,8 +63,8 @@ Why a call fails is said on standard error.
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.kind, "type", "unary", "call type: unary, istream, ostream or bistream")
-	flags.StringArrayVarP(&c.keywords, "keyword", "k", nil, "keyword argument, NAME=JSON; may be repeated")
-	flags.StringVar(&c.data, "data", "", "user data of the handshake, in JSON")
+	flags.StringArrayVarP(&c.keywords, "keyword", "k", nil, "keyword argument, `NAME=JSON`; may be repeated")
+	flags.StringVar(&c.data, "data", "", "user data of the handshake, in `JSON`")
 	flags.DurationVar(&c.timeout, "timeout", 0, "time limit of the whole call, such as 5s; 0 means none")
 	flags.BoolVar(&c.json, "json", false, `print objects: {"message": …} and {"result": …}`)
 	flags.BoolVar(&c.dryRun, "dry-run", false, "print what would be started or connected to, and do nothing")

@@ -54,10 +54,10 @@ SIGTERM and SIGINT close the connections.
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&s.listen, "listen", "localhost:0", "address to listen on; port 0 takes a free one")
-	flags.StringVar(&s.path, "path", "/", "path of the URL")
+	flags.StringVar(&s.listen, "listen", "localhost:0", "`ADDRESS` to listen on, HOST:PORT; port 0 chooses one")
+	flags.StringVar(&s.path, "path", "/", "`PATH` of the URL")
 	flags.StringVar(&s.handler, "handler", "test", "what to serve: test")
-	flags.StringVar(&s.data, "data", "", "user data of the handshake, in JSON")
+	flags.StringVar(&s.data, "data", "", "user data of the handshake, in `JSON`")
 	flags.BoolVar(&s.stdio, "stdio", false, "serve one connection on standard input and output")
 	flags.BoolVar(&s.trace, "trace", false, "send the chain of errors of a failed method to its caller")
 	flags.DurationVar(&s.readTimeout, "read-timeout", 0, "how long a stream's reader may stand still (default 5s)")

@@ -25,7 +25,7 @@ type execFlags struct {
 }
 
 func (x *execFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&x.command, "exec", "", "command that serves, in place of a handler")
+	cmd.Flags().StringVar(&x.command, "exec", "", "`CMD` is a command that serves, in place of a handler")
 	cmd.Flags().BoolVar(&x.askBack, "ask-back", false, "with --children: requests and streams name their connections by metadata, for the processes to ask those")
 	cmd.Flags().IntVar(&x.children, "children", 0, fmt.Sprintf("with --exec: processes that all connections share, at most %d, 0 for one for each connection", pool.MaxSize))
 }

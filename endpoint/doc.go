@@ -60,7 +60,7 @@
 // the end of what it wrote to standard error, and what it left behind in its process group is killed.
 // [Child.Close] gives it three chances: the end of its input, SIGTERM to the group, SIGKILL to the
 // group (see [Stop]), and returns in bounded time whatever the child does. Nobody has to wait for
-// descendants that left the group and hold its pipes: [ExitError.Held] tells of them.
+// descendants that left the group and hold its pipes: [Exit.Held] tells of them.
 //
 // What a child writes to standard error is always read, so that it never blocks there, and its last 64 KiB
 // are kept. It is passed through to this process's standard error as it comes, or handed on by lines to

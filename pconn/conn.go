@@ -165,8 +165,9 @@ func (c *Conn) Codec() Codec { return c.opts.Codec }
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
 // Err returns nil while the connection can receive, and then what ended it: ErrClosed, ErrPeerClosed,
-// a *ProtocolError, a *LimitError, ErrPeerGone or the error of reading. It is the same value that all
-// calls got that were outstanding then.
+// a *ProtocolError, a *LimitError, ErrPeerGone or the error of reading; where the options ask for it also
+// ErrPeerSilent (Keepalive), ErrCookie (VerifyCookie) and ErrNoExtensions (ExtensionsRequired). What
+// Options.EndError makes of it is in its place. It is the same value that all calls got that were outstanding then.
 func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -105,7 +105,7 @@
 //
 // [Conn.Shutdown] finishes what is outstanding, [Conn.Close] does not. The end of a connection is one
 // error for everybody that waits for something: [ErrClosed], [ErrPeerClosed], a [*ProtocolError] that
-// quotes what is no packet, a [*LimitError], [ErrPeerGone]. No method hangs on a peer that stopped
+// quotes what is no packet, a [*LimitError], [ErrPeerGone]; [Conn.Err] has them all. No method hangs on a peer that stopped
 // reading or writing: what waits ends with its context or within Options.DrainTimeout and
 // CloseTimeout. A write or read that cannot be interrupted, on a reader or writer which is neither a
 // descriptor nor has deadlines, is left behind until it returns.

@@ -21,7 +21,7 @@ type Hello struct {
 	MaxPayload      uint64 // bytes of payload in one request or response
 	MaxRequests     uint64 // requests unanswered
 	MaxRequestBytes uint64 // their bytes of payload and metadata
-	MaxHeaders      uint64 // bytes of one HEADERS, by MetadataSize and as they are on the wire
+	MaxHeaders      uint64 // bytes of one HEADERS, by Headers.Size and as they are on the wire
 
 	// Streams that the other end has opened.
 	MaxStreams   uint64 // open at a time

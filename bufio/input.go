@@ -52,6 +52,14 @@ func NewInput(r io.Reader) *Input {
 // OwnInput is NewInput for a stream that Close is to close.
 func OwnInput(r io.ReadCloser) *Input { return newInput(newOrigin(r, r)) }
 
+// NewInputBehind is NewInput for a stream of which the bytes in ahead were read already: the Input gives those first. It keeps
+// ahead.
+func NewInputBehind(ahead []byte, r io.Reader) *Input {
+	in := newInput(newOrigin(r, nil))
+	in.buf, in.w = ahead, len(ahead)
+	return in
+}
+
 // InputBytes returns an Input that gives b and then io.EOF. The caller must not change b meanwhile.
 func InputBytes(b []byte) *Input {
 	in := newInput(never{io.EOF})
@@ -88,7 +96,7 @@ func (in *Input) BeforeWait(f func() (pace int)) { in.before = f }
 
 // Peek returns all that is buffered, without taking it, and reads first if that is less than n bytes. At the end
 // of the stream it returns fewer, and io.EOF; with any other error too it returns what there is. The slice is
-// valid until the next call, and must not be changed. More than MaxPeek is ErrTooLong, unless it is buffered.
+// valid until the next call, and must not be changed, but for bytes that the next call takes away, and not those of InputBytes. More than MaxPeek is ErrTooLong, unless it is buffered.
 func (in *Input) Peek(n int) ([]byte, error) {
 	var err error
 	switch {

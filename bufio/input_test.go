@@ -254,3 +254,20 @@ func (r recording) read(in *Input, _ bool) (int, error) {
 	*r.sizes = append(*r.sizes, n)
 	return n, nil
 }
+
+func TestInputBehindWhatWasReadAhead(t *testing.T) {
+	for _, ahead := range []string{"", "read ahead, "} {
+		r, w := io.Pipe()
+		go func() {
+			_, _ = w.Write([]byte("then the rest"))
+			_ = w.Close()
+		}()
+		in := NewInputBehind([]byte(ahead), r)
+		require.Equal(t, len(ahead), in.Buffered())
+		all, err := in.Rest(100)
+		require.NoError(t, err)
+		require.Equal(t, ahead+"then the rest", string(all))
+		require.Equal(t, int64(len(all)), in.Offset())
+		require.NoError(t, in.Close())
+	}
+}

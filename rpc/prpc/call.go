@@ -21,6 +21,7 @@ type Call struct {
 	state  machine[CallState]
 	result Raw
 	err    error
+	memory Raw // for a result that has to be copied
 }
 
 // Method returns the name of the method that was called.
@@ -71,6 +72,15 @@ func (c *Call) cancel(err error) bool {
 
 // overflowed cancels a call whose stream nobody reads.
 func (c *Call) overflowed() { c.cancel(ErrStreamOverflow) }
+
+// keep is complete for a result whose bytes are to be used again.
+func (c *Call) keep(result Raw, err error) {
+	c.mu.Lock()
+	c.memory = append(c.memory[:0], result...)
+	result = c.memory
+	c.mu.Unlock()
+	c.complete(CallFinished, result, err)
+}
 
 // complete ends the call, once. It reports whether it was the one to do so.
 func (c *Call) complete(state CallState, result Raw, err error) bool {
@@ -163,8 +173,9 @@ func (c *Conn) Call(ctx context.Context, method string, args ...any) (any, error
 	return Invoke[any](ctx, c, method, args...)
 }
 
-// unary makes a unary call and returns its packed result.
-func (c *Conn) unary(ctx context.Context, method string, args []any) (Raw, error) {
+// unary makes a unary call and returns it when it is over, to be read and given to reuse. If there is an error, there is no call to
+// speak of.
+func (c *Conn) unary(ctx context.Context, method string, args []any) (*Call, error) {
 	call, ok := c.calls.Get().(*Call)
 	if !ok {
 		call = &Call{reused: true, done: make(chan struct{}, 1)}
@@ -176,7 +187,7 @@ func (c *Conn) unary(ctx context.Context, method string, args []any) (Raw, error
 	if ctx.Done() != nil {
 		select {
 		case <-call.done:
-			return c.reuse(call)
+			return call, nil
 		case <-ctx.Done():
 			if call.cancel(ctx.Err()) {
 				return nil, call.err // the receiver may still look at it
@@ -184,16 +195,13 @@ func (c *Conn) unary(ctx context.Context, method string, args []any) (Raw, error
 		}
 	}
 	<-call.done
-	return c.reuse(call)
+	return call, nil
 }
 
-// reuse returns the outcome of a call that is over, and keeps the call for the next. Whoever
-// completed it does not look at it any more.
-func (c *Conn) reuse(call *Call) (Raw, error) {
-	result, err := call.result, call.err
-	*call = Call{reused: true, done: call.done}
+// reuse keeps a call that is over for the next. Whoever completed it does not look at it any more.
+func (c *Conn) reuse(call *Call) {
+	*call = Call{reused: true, done: call.done, memory: call.memory}
 	c.calls.Put(call)
-	return result, err
 }
 
 // start registers a new call and queues its message. A call that could not be

@@ -150,5 +150,19 @@ func DialWebSocket(ctx context.Context, url string, limit int) (Carrier, error) 
 	return dialWebSocket(ctx, url, &WebSocketOptions{PingAfter: -1}, limit)
 }
 
+// ShortSize is the size of a value that cut finds by its first bytes, else 0.
+func ShortSize(b []byte) int {
+	switch f, n := shortForm(b); {
+	case f == formLong:
+		return 0
+	case f != formList && f != formMap:
+		return n
+	case n == 0:
+		return 1
+	default:
+		return 0
+	}
+}
+
 // ScalarSize is scalarSize.
 func ScalarSize(b []byte) int { return scalarSize(b) }

@@ -1,9 +1,10 @@
 package prpc
 
 import (
-	"bufio"
 	"encoding/binary"
 	"math"
+
+	"github.com/packetstream/packetstream/bufio"
 )
 
 // Frames of RFC 6455, section 5.2: two bytes, the length's other bytes, the mask's key, the payload.
@@ -14,7 +15,6 @@ const (
 	frameMasked      = 0x80 // of the second byte
 	frameLength16    = 126
 	frameLength64    = 127
-	maxFrameHeader   = 14
 )
 
 // frameHeader is the header of a frame.
@@ -32,13 +32,13 @@ func (h *frameHeader) control() bool { return h.first&frameControl != 0 }
 // final reports whether it is the last piece of its message.
 func (h *frameHeader) final() bool { return h.first&frameFinal != 0 }
 
-// peekFrame reads a header and leaves it to be read again.
-func peekFrame(in *bufio.Reader) (frameHeader, error) {
-	b, err := in.Peek(2)
-	if err != nil {
-		return frameHeader{}, err
+// parseFrame reads the header at the start of b, and reports whether all of it is there. Until it is, size is how much of b is
+// wanted to tell more.
+func parseFrame(b []byte) (h frameHeader, whole bool) {
+	if h.size = 2; len(b) < h.size {
+		return h, false
 	}
-	h := frameHeader{first: b[0], masked: b[1]&frameMasked != 0, length: uint64(b[1] &^ frameMasked), size: 2}
+	h.first, h.masked, h.length = b[0], b[1]&frameMasked != 0, uint64(b[1]&^frameMasked)
 	extended := 0
 	switch h.length {
 	case frameLength16:
@@ -50,8 +50,8 @@ func peekFrame(in *bufio.Reader) (frameHeader, error) {
 	if h.masked {
 		h.size += len(h.key)
 	}
-	if b, err = in.Peek(h.size); err != nil {
-		return frameHeader{}, err
+	if len(b) < h.size {
+		return h, false
 	}
 	switch extended {
 	case 2:
@@ -61,6 +61,20 @@ func peekFrame(in *bufio.Reader) (frameHeader, error) {
 	}
 	if h.masked {
 		h.key = [4]byte(b[h.size-len(h.key):])
+	}
+	return h, true
+}
+
+// peekFrame reads a header and leaves it to be read again.
+func peekFrame(in *bufio.Input) (frameHeader, error) {
+	b, _ := in.Peek(0)
+	h, whole := parseFrame(b)
+	for !whole {
+		b, err := in.Peek(h.size)
+		if err != nil {
+			return frameHeader{}, err
+		}
+		h, whole = parseFrame(b)
 	}
 	return h, nil
 }

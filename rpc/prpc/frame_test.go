@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/packetstream/packetstream/rpc/prpc"
@@ -229,6 +230,9 @@ func (u *upgradable) WriteHeader(int)             {}
 func (u *upgradable) Read(p []byte) (int, error)  { return u.in.Read(p) }
 func (u *upgradable) Write(p []byte) (int, error) { return u.out.Write(p) }
 func (u *upgradable) Close() error                { return nil }
+
+func (u *upgradable) SetReadDeadline(time.Time) error  { return nil }
+func (u *upgradable) SetWriteDeadline(time.Time) error { return nil }
 
 func (u *upgradable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	rest := u.in

@@ -1,13 +1,12 @@
 package prpc
 
 import (
-	"bufio"
 	"crypto/rand"
 	"io"
 	"math"
-	"net"
 	"sync"
-	"syscall"
+
+	"github.com/packetstream/packetstream/bufio"
 )
 
 // frameConn is the connection below a WebSocket, which the library took over with the
@@ -20,19 +19,20 @@ import (
 // next one. What it writes is always a whole frame.
 type frameConn struct {
 	io.Closer
-	out    io.Writer
-	raw    syscall.RawConn // nil if there is no plain socket
-	server bool            // we are the server: only what is read is masked
+	server bool // we are the server: only what is read is masked
 
 	// reading is held by who reads: the receiver, through receive or the library, or the library's close, which has
-	// to wait for the receiver's read. It guards what follows.
+	// to wait for the receiver's read; and by the receiver while a message is lent to it. It guards what follows.
 	reading sync.Mutex
-	in      *bufio.Reader
+	in      *bufio.Input
+	lent    int         // bytes at the start of in's buffer that were given to the receiver
+	window  []byte      // what in has buffered behind those, if anything was lent
+	next    frameHeader // of the message at the start of window, if it is known that there is a whole one
+	known   bool
 	left    uint64 // what the library has yet to read of a frame that it began
 	pieces  bool   // the library has begun a message in pieces, of which more are to come
-
-	next  frameHeader // of the message that comes next, if it is known and has been read ahead as a whole
-	known bool
+	seen    int    // messages received since the last wait
+	before  func() // called before it waits
 
 	// more says that receive will not wait. It is the receiver's.
 	more bool
@@ -43,65 +43,126 @@ type frameConn struct {
 	used int
 	held bool // the token of writing is ours, perhaps with part of a frame written
 
-	// writing holds a token while nobody writes. Who has it writes whole frames, or keeps it.
+	// writing holds a token while nobody writes. Who has it writes whole frames, or keeps it. out is theirs.
 	writing chan struct{}
+	out     *bufio.Output
 
 	// mu guards what follows. Nothing is written under it.
 	mu      sync.Mutex
 	pending []byte // what is to be written next
 	control int    // how many bytes of it the library has left to us
+	leaving []byte // what is being written, of taken
+	taken   []byte
+	spare   []byte // memory for the next pending
 }
 
-// newFrameConn returns the connection for an upgraded one, with in the bytes that were read
-// ahead of it, then its own. It owns rwc. conn is what is below, nil if that is not known.
-func newFrameConn(rwc io.ReadWriteCloser, in io.Reader, conn net.Conn, server bool) *frameConn {
-	c := &frameConn{
-		Closer: rwc, out: rwc, server: server,
-		writing: make(chan struct{}, 1),
-		in:      bufio.NewReaderSize(in, readBuffer),
-	}
+// newFrameConn returns the connection for an upgraded one, which it owns, with its bytes.
+func newFrameConn(rwc io.Closer, in *bufio.Input, out *bufio.Output, server bool) *frameConn {
+	c := &frameConn{Closer: rwc, in: in, out: out, server: server, writing: make(chan struct{}, 1)}
 	c.used = len(c.keys)
 	c.writing <- struct{}{}
-	// Other types may do more with what is written than pass it on.
-	switch conn := conn.(type) {
-	case *net.TCPConn:
-		c.raw, _ = conn.SyscallConn() // without one, nothing is written without waiting
-	case *net.UnixConn:
-		c.raw, _ = conn.SyscallConn()
-	}
 	return c
 }
 
 // receive waits for a frame, and returns its payload if it is a whole message of at most limit bytes
-// with nothing special to it. Any other frame it leaves to the library, and returns nil.
-func (c *frameConn) receive(limit int) ([]byte, error) {
+// with nothing special to it. Any other frame it leaves to the library, and returns nil. A message that was lent is
+// valid until giveBack, which the next call needs.
+func (c *frameConn) receive(limit int) (message []byte, lent bool, err error) {
 	c.reading.Lock()
-	defer c.reading.Unlock()
+	message, lent, err = c.lend(limit)
+	if !lent {
+		c.reading.Unlock()
+	}
+	return message, lent, err
+}
+
+// giveBack says that a lent message is not used any more. Until then nobody reads.
+func (c *frameConn) giveBack() { c.reading.Unlock() }
+
+// lend is receive. The caller holds reading, and goes on to do so while the message is lent.
+func (c *frameConn) lend(limit int) (message []byte, lent bool, err error) {
 	if !c.known {
-		if c.left > 0 || c.pieces {
-			return nil, nil
-		}
-		var err error
-		if c.next, err = c.peek(); err != nil {
-			return nil, err
-		}
-		if !c.plain(&c.next, limit) {
-			return nil, nil
+		if whole, err := c.look(limit); !whole {
+			return nil, false, err
 		}
 	}
-	c.known, c.more = false, false
+	c.seen++
 	h := &c.next
-	_, _ = c.in.Discard(h.size) // it is buffered
-	message := make([]byte, h.length)
-	if _, err := io.ReadFull(c.in, message); err != nil {
-		return nil, noEOF(err)
+	if size := h.size + int(h.length); size <= lentBytes {
+		message, lent = c.window[h.size:size:size], true
+		c.window = c.window[size:]
+		c.lent += size
+	} else if message, err = c.own(h); err != nil {
+		return nil, false, noEOF(err)
 	}
 	if h.masked {
 		maskPayload(message, h.key)
 	}
 	c.known = c.ahead(limit)
 	c.more = c.known
-	return message, nil
+	return message, lent, nil
+}
+
+// look reads the header of the next frame, and the rest too if that is to be lent. It reports false if the frame is not
+// receive's.
+func (c *frameConn) look(limit int) (bool, error) {
+	if err := c.reclaim(); err != nil {
+		return false, err
+	}
+	if c.left > 0 || c.pieces {
+		return false, nil
+	}
+	h, err := c.peek()
+	if err != nil || !c.plain(&h, limit) {
+		return false, err
+	}
+	want := h.size + int(h.length)
+	if want > lentBytes {
+		want = 0
+	}
+	if c.window, err = c.in.Peek(want); err != nil {
+		return false, noEOF(err)
+	}
+	c.next = h
+	return true, nil
+}
+
+// own takes a message, of whose frame the start is buffered, in memory of its own.
+func (c *frameConn) own(h *frameHeader) ([]byte, error) {
+	c.lent += h.size
+	if err := c.reclaim(); err != nil {
+		return nil, err
+	}
+	message := make([]byte, h.length)
+	if err := c.in.ReadFull(message); err != nil {
+		return nil, err
+	}
+	var err error
+	c.window, err = c.in.Peek(0)
+	return message, err
+}
+
+// reclaim takes back what was lent, before the input is used for anything else.
+func (c *frameConn) reclaim() error {
+	n := c.lent
+	c.lent, c.window, c.known = 0, nil, false
+	return c.in.Skip(int64(n)) // it is buffered
+}
+
+// beforeWait has f called before a wait for what comes next, by whoever reads. It is called before anybody does.
+func (c *frameConn) beforeWait(f func()) {
+	c.before = f
+	c.in.BeforeWait(c.aboutToWait)
+}
+
+// aboutToWait is called when there is nothing to read. Who has just received messages expects more at once.
+func (c *frameConn) aboutToWait() (pace int) {
+	if 0 < c.seen && c.seen <= eagerUpTo {
+		pace = 1 + c.seen/2
+	}
+	c.seen = 0
+	c.before()
+	return pace
 }
 
 // peek returns the next frame's header, and leaves it to be read again. That a server's frame is not masked (RFC 6455,
@@ -121,12 +182,9 @@ func (c *frameConn) plain(h *frameHeader, limit int) bool {
 
 // ahead reports whether a whole message that receive takes has been read ahead, whose header next is then.
 func (c *frameConn) ahead(limit int) bool {
-	if c.in.Buffered() < maxFrameHeader {
-		return false
-	}
-	var err error
-	c.next, err = peekFrame(c.in)
-	return err == nil && c.plain(&c.next, limit) && c.next.length <= uint64(c.in.Buffered()-c.next.size)
+	var whole bool
+	c.next, whole = parseFrame(c.window)
+	return whole && c.plain(&c.next, limit) && c.next.length <= uint64(len(c.window)-c.next.size)
 }
 
 // Read is the library's. It does not go beyond the end of a frame. The end of the stream is always
@@ -135,7 +193,9 @@ func (c *frameConn) ahead(limit int) bool {
 func (c *frameConn) Read(p []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	c.known = false
+	if err := c.reclaim(); err != nil {
+		return 0, err
+	}
 	if c.left == 0 {
 		h, err := c.peek()
 		if err != nil {
@@ -158,19 +218,22 @@ func (c *frameConn) Read(p []byte) (int, error) {
 // writing.
 func (c *frameConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
-	select {
-	case <-c.writing:
-		c.mu.Unlock()
-		defer func() { c.writing <- struct{}{} }()
-		return c.out.Write(p)
-	default:
-	}
-	defer c.mu.Unlock()
 	if c.control > controlBytes {
+		c.mu.Unlock()
 		return 0, ErrSendOverflow
 	}
 	c.pending = append(c.pending, p...)
 	c.control += len(p)
+	select {
+	case <-c.writing:
+		c.mu.Unlock()
+		if err := c.release(true); err != nil {
+			c.writing <- struct{}{}
+			return 0, err
+		}
+	default:
+		c.mu.Unlock()
+	}
 	return len(p), nil
 }
 
@@ -188,12 +251,14 @@ func (c *frameConn) send(messages [][]byte) error {
 		}
 		c.mu.Unlock()
 		if len(messages) > 0 {
-			if err := c.flush(); err != nil {
+			if err := c.out.Write(c, true); err != nil {
 				return err
 			}
 		}
 	}
-	return c.release()
+	err := c.release(true)
+	c.held = err != nil
+	return err
 }
 
 // trySend writes messages as far as the socket takes them at once. If it reports false, there
@@ -207,12 +272,12 @@ func (c *frameConn) trySend(messages ...[]byte) bool {
 	if !c.held {
 		select {
 		case <-c.writing:
-			c.held = true
 		default:
 			return false
 		}
 	}
-	return c.tryRelease()
+	c.held = c.release(false) != nil
+	return !c.held
 }
 
 // key returns the key for the next mask, nil on a server. RFC 6455, section 10.3 asks for one that cannot be
@@ -230,37 +295,20 @@ func (c *frameConn) key() *[4]byte {
 	return key
 }
 
-// flush writes what is pending.
-func (c *frameConn) flush() error {
-	var spare []byte
+// release writes what is pending, with wait or as far as the socket takes it at once, and gives the token back. After an error it has
+// not done so.
+func (c *frameConn) release(wait bool) error {
 	for {
-		c.mu.Lock()
-		out := c.pending
-		c.pending = spare[:0]
-		c.control = 0
-		c.mu.Unlock()
-		if len(out) == 0 {
-			return nil
-		}
-		if _, err := c.out.Write(out); err != nil {
+		if err := c.out.Write(c, wait); err != nil {
 			return err
 		}
-		spare = out
-		if cap(spare) > 2*keptBuffer {
-			spare = nil
-		}
-	}
-}
-
-// release writes what is pending and gives the token back.
-func (c *frameConn) release() error {
-	for {
-		if err := c.flush(); err != nil {
-			return err
-		}
-		// A control frame may have come between the flush and this lock.
+		// A control frame may have come between the write and this lock, under which the library looks for the token.
 		c.mu.Lock()
-		done := c.giveBack()
+		done := len(c.pending) == 0
+		if done {
+			c.control = 0
+			c.writing <- struct{}{} // there is room for it
+		}
 		c.mu.Unlock()
 		if done {
 			return nil
@@ -268,28 +316,27 @@ func (c *frameConn) release() error {
 	}
 }
 
-// tryRelease is a release that writes only what the socket takes at once, and reports whether
-// that was everything.
-func (c *frameConn) tryRelease() bool {
-	c.mu.Lock()
-	out := c.pending
-	c.pending = nil
-	c.mu.Unlock()
-	n := writeNow(c.raw, out)
+// Next implements bufio.Source.
+func (c *frameConn) Next(bufs [][]byte) [][]byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pending = append(out[:copy(out, out[n:])], c.pending...)
-	return c.giveBack()
+	if len(c.leaving) == 0 && len(c.pending) > 0 {
+		c.leaving, c.taken = c.pending, c.pending
+		c.pending, c.spare = c.spare[:0], nil
+		c.control = 0
+	}
+	return append(bufs, c.leaving)
 }
 
-// giveBack gives the token back if nothing is pending, and reports whether it did. The caller holds mu, under
-// which the library looks for the token.
-func (c *frameConn) giveBack() bool {
-	if len(c.pending) > 0 {
-		return false
+// Wrote implements bufio.Source.
+func (c *frameConn) Wrote(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaving = c.leaving[n:]
+	if len(c.leaving) == 0 {
+		if cap(c.taken) <= 2*keptBuffer {
+			c.spare = c.taken
+		}
+		c.leaving, c.taken = nil, nil
 	}
-	c.control = 0
-	c.held = false
-	c.writing <- struct{}{} // there is room for it
-	return true
 }

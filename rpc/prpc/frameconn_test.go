@@ -1,13 +1,13 @@
 package prpc
 
 import (
-	"bufio"
 	"bytes"
 	"io"
 	"net"
 	"runtime"
 	"testing"
 
+	"github.com/packetstream/packetstream/bufio"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -27,22 +27,21 @@ func socketPair(t *testing.T) (*frameConn, *net.TCPConn) {
 		_ = client.Close()
 		_ = server.Close()
 	})
-	return newFrameConn(server, server, server, true), client.(*net.TCPConn)
+	return newFrameConn(server, bufio.NewInput(server), bufio.NewOutput(server), true), client.(*net.TCPConn)
 }
 
 // readFrames returns the payloads of all frames up to the end.
 func readFrames(t *testing.T, r io.Reader) (payloads []string) {
 	t.Helper()
-	in := bufio.NewReader(r)
+	in := bufio.NewInput(r)
 	for {
 		h, err := peekFrame(in)
 		if err == io.EOF {
 			return payloads
 		}
 		require.NoError(t, err)
-		_, _ = in.Discard(h.size)
-		payload := make([]byte, h.length)
-		_, err = io.ReadFull(in, payload)
+		require.NoError(t, in.Skip(int64(h.size)))
+		payload, err := in.Take(int(h.length))
 		require.NoError(t, err)
 		payloads = append(payloads, string(payload))
 	}

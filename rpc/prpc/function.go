@@ -154,9 +154,6 @@ func noKeywords(raw Raw) bool {
 
 // Invoke implements Method.
 func (f *function) Invoke(ctx context.Context, r *Request) (any, error) {
-	if args, ok := f.directArgs(r); ok {
-		return f.direct.call(args)
-	}
 	in := make([]reflect.Value, 0, 8)
 	for _, special := range f.leading {
 		switch special {

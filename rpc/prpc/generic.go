@@ -1,6 +1,7 @@
 package prpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,8 +11,17 @@ import (
 // Invoke makes a unary call and returns its result as an R. Besides the errors of
 // Conn.Call there is a *DecodeError for a result that is no R.
 func Invoke[R any](ctx context.Context, c *Conn, method string, args ...any) (R, error) {
-	raw, err := c.unary(ctx, method, args)
-	return decoded[R](raw, err)
+	call, err := c.unary(ctx, method, args)
+	if err != nil {
+		return decoded[R](nil, err)
+	}
+	result := call.result
+	if _, copied := any((*R)(nil)).(*any); !copied {
+		result = bytes.Clone(result) // some types' own decoders keep the bytes
+	}
+	v, err := decoded[R](result, call.err)
+	c.reuse(call)
+	return v, err
 }
 
 // Result waits for the result of a call and returns it as an R; see Call.Result. A

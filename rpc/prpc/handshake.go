@@ -149,6 +149,9 @@ func (s *session) begin(connID string, answer []byte) error {
 	if !s.conn.connected(s, connID) {
 		return &closedError{}
 	}
+	if s.lender != nil {
+		s.lender.beforeWait(s.queue.flush)
+	}
 	s.workers.Add(2)
 	go s.receive()
 	go s.send()

@@ -77,9 +77,12 @@ const (
 	// heldMessages is how many answers are held back at most to leave together, while there are more calls to answer: enough to make
 	// the write cheap, and few enough that a peer with 64 calls in flight has work of its own meanwhile.
 	heldMessages = 16
-	// readBuffer is the size of a WebSocket's read buffer, in bytes: what one read takes when messages come
-	// many at a time.
-	readBuffer = 16 << 10
+	// lentBytes is the size, in bytes and with its frame's header, of the largest message that is used where it was read to. Larger ones
+	// are read to memory of their own.
+	lentBytes = 16 << 10
+	// eagerUpTo is how many messages may have come since receiving last waited, for it to look for more before it waits again. A peer
+	// with more calls in flight keeps both ends at work anyway.
+	eagerUpTo = 64
 	// controlBytes is how many bytes of control frames may wait behind a write that the peer does not
 	// take, such as answers to its pings; beyond, the connection ends. One has at most 131 bytes.
 	controlBytes = 64 << 10

@@ -11,6 +11,7 @@ import (
 type message struct {
 	kind MessageType
 	id   callID
+	lent bool // the bytes are to be used again, so what is kept of them has to be copied
 
 	handshake handshakeData // RequestHandshake, ResponseHandshake
 
@@ -94,8 +95,12 @@ func readKind(b []byte) (MessageType, []byte, error) {
 
 // cut splits the first value off b, which passed the scanner.
 func cut(b []byte) (value, rest []byte) {
-	if n := scalarSize(b); 0 < n && n <= len(b) {
+	switch f, n := shortForm(b); {
+	case f == formLong || n > len(b):
+	case f != formList && f != formMap:
 		return b[:n], b[n:]
+	case n == 0:
+		return b[:1], b[1:]
 	}
 	rest, err := msgp.Skip(b)
 	if err != nil {

@@ -1,6 +1,7 @@
 package prpc
 
 import (
+	"bytes"
 	"errors"
 	"io"
 
@@ -11,9 +12,7 @@ import (
 // nobody but the peer. It goes on on another goroutine where a method that it runs takes its time.
 func (s *session) receive() {
 	for {
-		if s.more == nil || !s.more.more() {
-			s.queue.flush()
-		}
+		s.beforeReceive()
 		r, err := s.receiveOne()
 		if err != nil {
 			s.end(received(err))
@@ -27,9 +26,28 @@ func (s *session) receive() {
 	}
 }
 
+// beforeReceive writes what was answered, if receiving may be about to wait. A carrier that tells when it is writes then, so that what has
+// come meanwhile is answered by the same write.
+func (s *session) beforeReceive() {
+	switch {
+	case s.more != nil && s.more.more():
+	case s.lender != nil:
+		s.queue.flushSingle()
+	default:
+		s.queue.flush()
+	}
+}
+
 // receiveOne takes one message, and returns the call that it begins.
 func (s *session) receiveOne() (*Request, error) {
-	b, err := s.carrier.Receive()
+	var b []byte
+	var lent bool
+	var err error
+	if s.lender != nil {
+		b, lent, err = s.lender.borrow()
+	} else {
+		b, err = s.carrier.Receive()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +55,11 @@ func (s *session) receiveOne() (*Request, error) {
 		s.spoken = true
 		close(s.heard)
 	}
-	return s.handle(b)
+	r, err := s.handle(b, lent)
+	if lent {
+		s.lender.giveBack()
+	}
+	return r, err
 }
 
 // received turns what a carrier reports into the violation it is.
@@ -55,11 +77,12 @@ func received(err error) error {
 }
 
 // handle does what one message asks for, or returns the call whose method is to run. An error ends the connection.
-func (s *session) handle(b []byte) (*Request, error) {
+func (s *session) handle(b []byte, lent bool) (*Request, error) {
 	m, err := parseMessage(b, s.limits)
 	if err != nil {
 		return nil, err
 	}
+	m.lent = lent
 	if m.kind == RequestCallStart {
 		return s.accept(&m)
 	}
@@ -107,7 +130,11 @@ func (s *session) feed(stream *Stream, m *message, overflowed func()) error {
 	case stream.mode&StreamRead == 0:
 		return violation(NoSuchPath, "%v for a stream that is only written", m.kind)
 	}
-	if !stream.feed(m.data) {
+	data := m.data
+	if m.lent {
+		data = bytes.Clone(data)
+	}
+	if !stream.feed(data) {
 		overflowed()
 	}
 	return nil
@@ -172,12 +199,20 @@ func (s *session) finish(m *message) error {
 	if m.status != StatusSuccess {
 		failure = remoteError(call.method, m)
 	}
-	call.complete(CallFinished, packed, failure)
+	if m.lent {
+		call.keep(packed, failure)
+	} else {
+		call.complete(CallFinished, packed, failure)
+	}
 	return nil
 }
 
 // unpack takes the packed result out of its binary.
 func (s *session) unpack(result Raw) (Raw, error) {
+	if f, n := shortForm(result); f == formBinary && n == len(result) {
+		packed := result[2:]
+		return packed, scan(packed, s.limits)
+	}
 	if msgp.NextType(result) != msgp.BinType {
 		return nil, violation(BadResult, "%s", kindName(result))
 	}

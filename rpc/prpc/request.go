@@ -26,6 +26,9 @@ type Request struct {
 	stream   *Stream
 	turn     inline.Turn   // of the goroutine that runs the method
 	own      methodContext // the method's context, if it has one
+	memory   []byte        // of name, args and keywords, if they had to be copied
+	exposed  bool          // others than this package have seen it
+	spent    bool          // nobody has seen it, and nobody will: it can be used again
 
 	// mu guards what follows.
 	mu     sync.Mutex
@@ -35,8 +38,19 @@ type Request struct {
 	cancel context.CancelCauseFunc
 }
 
+// newRequest makes a call of its message. It is the receiver's to call.
 func newRequest(s *session, m *message) *Request {
-	r := &Request{session: s, id: m.id, kind: m.callType, name: m.method, args: m.args, keywords: m.keywords}
+	r := s.spare
+	s.spare = nil
+	if r == nil {
+		r = new(Request)
+	}
+	*r = Request{
+		session: s, id: m.id, kind: m.callType, name: m.method, args: m.args, keywords: m.keywords, memory: r.memory,
+	}
+	if m.lent {
+		r.copyFields()
+	}
 	r.method, r.named = s.methodName(m.method)
 	r.state.to(CallAccepting)
 	if mode := m.callType.mode(false); mode != 0 {
@@ -44,6 +58,13 @@ func newRequest(s *session, m *message) *Request {
 		r.stream.open(m.id, ResponseStreamMessage, ResponseStreamClose)
 	}
 	return r
+}
+
+// copyFields copies what was received to memory of the call's own.
+func (r *Request) copyFields() {
+	name, args := len(r.name), len(r.args)
+	r.memory = append(append(append(r.memory[:0], r.name...), r.args...), r.keywords...)
+	r.name, r.args, r.keywords = r.memory[:name], r.memory[name:name+args], r.memory[name+args:]
 }
 
 // Conn returns the connection the call came over, to call back or to look at the peer's
@@ -203,13 +224,25 @@ func (r *Request) invoke() (result any, err error) {
 	}()
 	method, err := r.locate()
 	if err == nil && r.to(CallAccepted) {
-		ctx := r.session.ctx
-		if f, plain := method.(*function); !plain || f.context {
-			ctx = r.context()
-		}
-		result, err = method.Invoke(ctx, r)
+		result, err = r.call(method)
 	}
 	return result, err
+}
+
+// call runs the method, without showing it the call if it does not ask for that.
+func (r *Request) call(method Method) (any, error) {
+	f, plain := method.(*function)
+	if plain {
+		if args, ok := f.directArgs(r); ok {
+			return f.direct.call(args)
+		}
+	}
+	r.exposed = true
+	ctx := r.session.ctx
+	if !plain || f.context {
+		ctx = r.context()
+	}
+	return method.Invoke(ctx, r)
 }
 
 // finish ends the call with its answer, unless it was cancelled: then its caller has
@@ -218,9 +251,10 @@ func (r *Request) finish(result any, err error) {
 	if !r.to(CallFinished) {
 		return
 	}
-	r.session.release(r)
+	released := r.session.release(r)
 	r.stream.end(nil)
 	r.answer(result, err)
+	r.spent = released && !r.exposed && r.stream == nil
 }
 
 // locate finds the method.
@@ -233,7 +267,7 @@ func (r *Request) locate() (Method, error) {
 	err := ErrMethodNotFound
 	var method Method
 	if r.named {
-		method, err = locator.Locate(name, r)
+		method, err = r.find(locator)
 	}
 	switch {
 	case err == nil && method != nil:
@@ -246,6 +280,17 @@ func (r *Request) locate() (Method, error) {
 	return nil, &answerError{
 		status: StatusMethodNotFound, message: fmt.Sprintf("method '%s' is not found", name), cause: err,
 	}
+}
+
+// find asks the locator, which does not see the call if it is a tree that has the name itself.
+func (r *Request) find(locator Locator) (Method, error) {
+	if tree, ours := locator.(*methodTree); ours {
+		if method, ok := tree.methods[r.method]; ok {
+			return method, nil
+		}
+	}
+	r.exposed = true
+	return locator.Locate(r.method, r)
 }
 
 // answer queues the answer.

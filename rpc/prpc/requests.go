@@ -1,14 +1,9 @@
 package prpc
 
-// requests are the calls of the peer that run, by their ids. Ids that are numbers, as nearly all are, are found faster in a map of
-// their own. The zero value can be read.
+// requests are the calls of the peer that run, by their ids. Nearly all ids are numbers. The zero value can be read.
 type requests struct {
-	numbered map[uint64]*Request
+	numbered numbered[Request]
 	others   map[string]*Request
-}
-
-func newRequests() requests {
-	return requests{numbered: map[uint64]*Request{}, others: map[string]*Request{}}
 }
 
 // get returns nil if there is none.
@@ -16,7 +11,7 @@ func (q *requests) get(id callID) *Request {
 	if id.other != "" {
 		return q.others[id.other]
 	}
-	return q.numbered[id.number]
+	return q.numbered.get(id.number)
 }
 
 func (q *requests) put(r *Request) {
@@ -24,7 +19,7 @@ func (q *requests) put(r *Request) {
 		q.others[r.id.other] = r
 		return
 	}
-	q.numbered[r.id.number] = r
+	q.numbered.put(r.id.number, r)
 }
 
 func (q *requests) remove(id callID) {
@@ -32,16 +27,14 @@ func (q *requests) remove(id callID) {
 		delete(q.others, id.other)
 		return
 	}
-	delete(q.numbered, id.number)
+	q.numbered.remove(id.number)
 }
 
-func (q *requests) count() int { return len(q.numbered) + len(q.others) }
+func (q *requests) count() int { return q.numbered.count + len(q.others) }
 
 // each calls f with every one of them.
 func (q *requests) each(f func(*Request)) {
-	for _, r := range q.numbered {
-		f(r)
-	}
+	q.numbered.each(f)
 	for _, r := range q.others {
 		f(r)
 	}

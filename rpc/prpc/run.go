@@ -13,6 +13,9 @@ func (s *session) run(r *Request) (receives bool) {
 		if kind := s.kinds.Of(r.name); kind.MayRun() {
 			s.conn.methods.Add(1)
 			if s.inline.Run(kind, r) {
+				if r.spent {
+					s.spare = r
+				}
 				return true
 			}
 			s.queue.flush()

@@ -32,10 +32,17 @@ func (s *scanner) value(b []byte) ([]byte, error) {
 	if s.elements--; s.elements < 0 {
 		return nil, violation(TooMany, "")
 	}
-	if n := scalarSize(b); n > 0 {
-		if n > len(b) {
-			return nil, malformed(msgp.ErrShortBytes)
-		}
+	switch f, n := shortForm(b); {
+	case f == formList:
+		return s.items(b[1:], uint64(n), false)
+	case f == formMap:
+		return s.items(b[1:], 2*uint64(n), true)
+	case f == formLong:
+	case n > len(b):
+		return nil, malformed(msgp.ErrShortBytes)
+	case f == formText && !utf8.Valid(b[1:n]):
+		return nil, errNotUTF8()
+	default:
 		return b[n:], nil
 	}
 	switch msgp.NextType(b) {
@@ -57,7 +64,7 @@ func (s *scanner) value(b []byte) ([]byte, error) {
 			return nil, malformed(err)
 		}
 		if !utf8.Valid(text) {
-			return nil, violation(Malformed, "text is not UTF-8")
+			return nil, errNotUTF8()
 		}
 		return rest, nil
 	default:
@@ -121,5 +128,42 @@ func hashable(b []byte) bool {
 	t := msgp.NextType(b)
 	return t != msgp.ArrayType && t != msgp.MapType
 }
+
+// form is a way in which short values are packed.
+type form uint8
+
+const (
+	formLong   form = iota // none of the others
+	formScalar             // neither text, binary, extension nor container
+	formText
+	formBinary
+	formList
+	formMap
+)
+
+// shortForm tells most values by their first bytes. n is the size of the value, or of a container how many items or pairs it has, which
+// follow its first byte. What it says of a long form the library knows.
+func shortForm(b []byte) (f form, n int) {
+	if n = scalarSize(b); n > 0 {
+		return formScalar, n
+	}
+	if len(b) == 0 {
+		return formLong, 0
+	}
+	switch lead := b[0]; {
+	case lead&0xf0 == 0x80:
+		return formMap, int(lead & 0x0f)
+	case lead&0xf0 == 0x90:
+		return formList, int(lead & 0x0f)
+	case lead&0xe0 == 0xa0:
+		return formText, 1 + int(lead&0x1f)
+	case lead == 0xc4 && len(b) > 1:
+		return formBinary, 2 + int(b[1])
+	default:
+		return formLong, 0
+	}
+}
+
+func errNotUTF8() error { return violation(Malformed, "text is not UTF-8") }
 
 func malformed(err error) error { return violation(Malformed, "%v", err) }

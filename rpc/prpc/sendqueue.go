@@ -71,6 +71,15 @@ type buffering interface {
 	polled() bool
 }
 
+// lender is a Carrier that can do without memory for a message.
+type lender interface {
+	// borrow is Receive, but for that a message which is lent belongs to the carrier, which does not read until giveBack is called.
+	borrow() (message []byte, lent bool, err error)
+	giveBack()
+	// beforeWait has f called whenever borrow is about to wait. f must not wait, and is not called at the same time as borrow returns.
+	beforeWait(f func())
+}
+
 func newSendQueue(capacity int, carrier Carrier) *sendQueue {
 	q := &sendQueue{capacity: capacity, wake: make(chan struct{}, 1)}
 	q.try, _ = carrier.(trier)
@@ -87,7 +96,9 @@ func (q *sendQueue) putAlone(ctx context.Context, m *buffer) error {
 	}
 	q.writing = true
 	q.mu.Unlock()
-	done := q.try.trySend(m.b)
+	q.messages = append(q.messages[:0], m.b)
+	done := q.try.trySend(q.messages...)
+	clear(q.messages)
 	m.free()
 	q.mu.Lock()
 	q.writing = false
@@ -114,6 +125,16 @@ func (q *sendQueue) hold(m *buffer) (taken, enough bool) {
 	}
 	q.add(m)
 	return true, len(q.batch) >= heldMessages
+}
+
+// flushSingle is flush if what is queued is a single message, which gains nothing by waiting for others.
+func (q *sendQueue) flushSingle() {
+	q.mu.Lock()
+	single := len(q.batch) == 1
+	q.mu.Unlock()
+	if single {
+		q.flush()
+	}
 }
 
 // flush sees to it that what is queued leaves: it writes at once, without waiting, if nobody is writing, or leaves it to

@@ -41,6 +41,8 @@ type session struct {
 	inline   *inline.Runner
 	kinds    inline.Kinds // methods, by name
 	more     buffering    // nil if the carrier cannot tell
+	lender   lender       // nil if the carrier is none
+	spare    *Request     // memory for the next call, or nil
 	spoken   bool         // the peer, after the handshake
 	lastName string       // of a method that the peer called
 
@@ -52,7 +54,7 @@ type session struct {
 	// mu guards what follows. It may be taken before the lock of a call or a stream, never
 	// after one.
 	mu       sync.Mutex
-	outgoing map[uint64]*Call
+	outgoing numbered[Call]
 	incoming requests
 	lastID   uint64
 	err      error // set once, when the end begins
@@ -62,10 +64,11 @@ func newSession(c *Conn, carrier Carrier) *session {
 	s := &session{
 		conn: c, carrier: carrier, limits: &c.options.Limits, queue: newSendQueue(c.options.Limits.SendBytes, carrier),
 		sent: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}), heard: make(chan struct{}), work: make(chan *Request),
-		outgoing: map[uint64]*Call{}, incoming: newRequests(),
+		incoming: requests{others: map[string]*Request{}},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
 	s.more, _ = carrier.(buffering)
+	s.lender, _ = carrier.(lender)
 	s.inline = inline.New(func() { go s.receive() }, s.more != nil && s.more.polled())
 	return s
 }
@@ -139,15 +142,13 @@ func (s *session) end(cause error) {
 	}
 	s.err = &closedError{cause}
 	outgoing, incoming := s.outgoing, s.incoming
-	s.outgoing, s.incoming = nil, requests{}
+	s.outgoing, s.incoming = numbered[Call]{}, requests{}
 	s.count()
 	s.mu.Unlock()
 
 	s.conn.sessionEnded(s, cause)
 	s.cancel(s.err)
-	for _, call := range outgoing {
-		call.complete(CallFinished, nil, s.err)
-	}
+	outgoing.each(func(call *Call) { call.complete(CallFinished, nil, s.err) })
 	incoming.each(func(r *Request) { r.cancelled(s.err) })
 	code := closeCode(cause)
 	if code == CloseNormal {
@@ -196,7 +197,7 @@ func (s *session) failure() error {
 }
 
 // count notes how many calls run. The caller holds mu.
-func (s *session) count() { s.running.Store(int32(len(s.outgoing) + s.incoming.count())) }
+func (s *session) count() { s.running.Store(int32(s.outgoing.count + s.incoming.count())) }
 
 // register gives an outgoing call its id.
 func (s *session) register(call *Call) error {
@@ -207,7 +208,7 @@ func (s *session) register(call *Call) error {
 	}
 	s.lastID++
 	call.id = s.lastID
-	s.outgoing[call.id] = call
+	s.outgoing.put(call.id, call)
 	s.count()
 	return nil
 }
@@ -215,7 +216,7 @@ func (s *session) register(call *Call) error {
 // forget removes an outgoing call, whose later messages are dropped then.
 func (s *session) forget(id uint64) {
 	s.mu.Lock()
-	delete(s.outgoing, id)
+	s.outgoing.remove(id)
 	s.count()
 	s.mu.Unlock()
 }
@@ -228,14 +229,14 @@ func (s *session) answered(id callID, bad error) (*Call, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	call := s.outgoing[id.number]
+	call := s.outgoing.get(id.number)
 	if call == nil || bad != nil {
 		if call == nil {
 			bad = nil
 		}
 		return nil, bad
 	}
-	delete(s.outgoing, id.number)
+	s.outgoing.remove(id.number)
 	s.count()
 	return call, nil
 }
@@ -247,7 +248,7 @@ func (s *session) call(id callID) *Call {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.outgoing[id.number]
+	return s.outgoing.get(id.number)
 }
 
 // request returns the incoming call with an id, or nil.
@@ -257,14 +258,16 @@ func (s *session) request(id callID) *Request {
 	return s.incoming.get(id)
 }
 
-// release removes an incoming call, whose id is free then.
-func (s *session) release(r *Request) {
+// release removes an incoming call, whose id is free then. It reports whether it was the one to do so.
+func (s *session) release(r *Request) bool {
 	s.mu.Lock()
-	if s.incoming.get(r.id) == r {
-		s.incoming.remove(r.id)
-		s.count()
+	defer s.mu.Unlock()
+	if s.incoming.get(r.id) != r {
+		return false
 	}
-	s.mu.Unlock()
+	s.incoming.remove(r.id)
+	s.count()
+	return true
 }
 
 // mayCall waits until the peer can take a call: a client of the original loses

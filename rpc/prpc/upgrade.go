@@ -1,12 +1,18 @@
 package prpc
 
 import (
-	"bufio"
+	std "bufio"
 	"bytes"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
+	"time"
+
+	"github.com/packetstream/packetstream/bufio"
 )
 
 // upgradeTap is the transport of one client: it puts a frameConn between the WebSocket and the
@@ -29,10 +35,40 @@ func (t *upgradeTap) RoundTrip(r *http.Request) (*http.Response, error) {
 		return response, err
 	}
 	if body, ok := response.Body.(io.ReadWriteCloser); ok { // the library refuses any other
-		t.upgraded = newFrameConn(body, body, below, false)
+		if t.upgraded, err = takeUpgraded(body, below); err != nil {
+			_ = body.Close()
+			return nil, err
+		}
 		response.Body = t.upgraded
 	}
 	return response, nil
+}
+
+// takeUpgraded makes a frameConn of the body of an upgraded client's response and, if it is a socket, of the connection below it,
+// which is then used by itself. The body holds what was read ahead of that: it is asked for it under a deadline that has
+// passed, so that it does not read.
+func takeUpgraded(body io.ReadWriteCloser, below net.Conn) (*frameConn, error) {
+	if !socket(below) || below.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return newFrameConn(body, bufio.NewInput(body), bufio.NewOutput(body), false), nil
+	}
+	ahead, err := io.ReadAll(body)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, err
+	}
+	return newFrameConn(body, bufio.NewInputBehind(ahead, below), bufio.NewOutput(below), false), nil
+}
+
+// socket reports whether a connection is one of the system's, itself or below TLS. Other types may do more with a deadline, or less.
+func socket(conn net.Conn) bool {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	default:
+		return false
+	}
 }
 
 // hijackWriter is the upgradeTap of a server.
@@ -42,18 +78,15 @@ type hijackWriter struct {
 }
 
 // Hijack implements http.Hijacker.
-func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (w *hijackWriter) Hijack() (net.Conn, *std.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	var in io.Reader = conn
-	if ahead, _ := rw.Reader.Peek(rw.Reader.Buffered()); len(ahead) > 0 {
-		in = io.MultiReader(bytes.NewReader(bytes.Clone(ahead)), conn)
-	}
-	w.upgraded = newFrameConn(conn, in, conn, true)
+	ahead, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	w.upgraded = newFrameConn(conn, bufio.NewInputBehind(bytes.Clone(ahead), conn), bufio.NewOutput(conn), true)
 	taken := hijackedConn{conn, w.upgraded}
-	return taken, bufio.NewReadWriter(bufio.NewReader(taken), bufio.NewWriter(taken)), nil
+	return taken, std.NewReadWriter(std.NewReader(taken), std.NewWriter(taken)), nil
 }
 
 // hijackedConn is a server's frameConn as the net.Conn that the library takes it for.

@@ -97,7 +97,7 @@ func newWSCarrier(ws *websocket.Conn, frames *frameConn, limit int) *wsCarrier {
 
 // carrier returns the carrier as a connection uses it: without trySend if it cannot do that.
 func (c *wsCarrier) carrier() Carrier {
-	if c.frames.raw == nil || c.compressed {
+	if !c.frames.out.NonBlocking() || c.compressed {
 		return struct{ Carrier }{c}
 	}
 	return c
@@ -105,17 +105,27 @@ func (c *wsCarrier) carrier() Carrier {
 
 // Receive implements Carrier.
 func (c *wsCarrier) Receive() ([]byte, error) {
-	message, err := c.frames.receive(c.limit)
+	message, lent, err := c.borrow()
+	if lent {
+		message = bytes.Clone(message)
+		c.giveBack()
+	}
+	return message, err
+}
+
+// borrow implements lender.
+func (c *wsCarrier) borrow() (message []byte, lent bool, err error) {
+	message, lent, err = c.frames.receive(c.limit)
 	if message == nil && err == nil {
 		message, err = c.receiveSpecial()
 	}
 	if err != nil {
-		return nil, wsError(err)
+		return nil, false, wsError(err)
 	}
 	if c.stopPings != nil && !c.frames.more { // else the next one tells
 		c.heard.Store(time.Now().UnixNano())
 	}
-	return message, nil
+	return message, lent, nil
 }
 
 // receiveSpecial has the library read the next message, and what control frames come before it.
@@ -173,7 +183,13 @@ func (c *wsCarrier) trySend(messages ...[]byte) bool { return c.frames.trySend(m
 func (c *wsCarrier) more() bool { return c.frames.more }
 
 // polled implements buffering.
-func (c *wsCarrier) polled() bool { return c.frames.raw != nil }
+func (c *wsCarrier) polled() bool { return c.frames.in.Mode() == "poller" }
+
+// giveBack implements lender.
+func (c *wsCarrier) giveBack() { c.frames.giveBack() }
+
+// beforeWait implements lender.
+func (c *wsCarrier) beforeWait(f func()) { c.frames.beforeWait(f) }
 
 // Close implements Carrier. It waits for the peer's close frame, for a bounded time.
 func (c *wsCarrier) Close(code CloseCode) error {

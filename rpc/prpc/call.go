@@ -3,6 +3,7 @@ package prpc
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // Call is a call made by this end. Its methods may be called concurrently.
@@ -14,7 +15,9 @@ type Call struct {
 	stream  *Stream
 	done    chan struct{} // closed at the end; of a reused call, a token is put into it
 	reused  bool
-	unbind  func() bool // ends the watch over the context of Start
+	unbind  func() bool   // ends the watch over the context of Start
+	watch   *contextWatch // over the context of a unary call, if the session has one
+	sent    atomic.Bool   // the message is queued, so that the watch may cancel the call
 
 	// mu guards what follows.
 	mu     sync.Mutex
@@ -64,10 +67,15 @@ func (c *Call) cancel(err error) bool {
 		return false
 	}
 	c.session.forget(c.id)
-	m := newBuffer()
-	m.b = head(m.b, RequestCallCancel, callID{number: c.id})
-	c.session.putNow(m)
+	c.session.putCancel(c.id)
 	return true
+}
+
+// putCancel tells the peer that a call is cancelled.
+func (s *session) putCancel(id uint64) {
+	m := newBuffer()
+	m.b = head(m.b, RequestCallCancel, callID{number: id})
+	s.putNow(m)
 }
 
 // overflowed cancels a call whose stream nobody reads.
@@ -184,7 +192,8 @@ func (c *Conn) unary(ctx context.Context, method string, args []any) (*Call, err
 	if err := c.start(ctx, call, args); err != nil {
 		return nil, err
 	}
-	if ctx.Done() != nil {
+	call.sent.Store(true)
+	if watched := call.watch != nil && !call.watch.over.Load(); !watched && ctx.Done() != nil {
 		select {
 		case <-call.done:
 			return call, nil
@@ -227,7 +236,7 @@ func (c *Conn) start(ctx context.Context, call *Call, args []any) error {
 	if mode := call.kind.mode(true); mode != 0 {
 		call.stream = newStream(s, mode, call.overflowed)
 	}
-	if err := s.register(call); err != nil {
+	if err := s.register(ctx, call); err != nil {
 		return err
 	}
 	id := callID{number: call.id}

@@ -57,7 +57,9 @@ type session struct {
 	outgoing numbered[Call]
 	incoming requests
 	lastID   uint64
-	err      error // set once, when the end begins
+	watch    *contextWatch   // over the context that calls have in common, or nil
+	lastDone <-chan struct{} // of the context of the last unary call
+	err      error           // set once, when the end begins
 }
 
 func newSession(c *Conn, carrier Carrier) *session {
@@ -143,8 +145,13 @@ func (s *session) end(cause error) {
 	s.err = &closedError{cause}
 	outgoing, incoming := s.outgoing, s.incoming
 	s.outgoing, s.incoming = numbered[Call]{}, requests{}
+	watch := s.watch
+	s.watch = nil
 	s.count()
 	s.mu.Unlock()
+	if watch != nil {
+		watch.stop()
+	}
 
 	s.conn.sessionEnded(s, cause)
 	s.cancel(s.err)
@@ -200,25 +207,47 @@ func (s *session) failure() error {
 func (s *session) count() { s.running.Store(int32(s.outgoing.count + s.incoming.count())) }
 
 // register gives an outgoing call its id.
-func (s *session) register(call *Call) error {
+func (s *session) register(ctx context.Context, call *Call) error {
+	var done <-chan struct{}
+	if call.reused {
+		done = ctx.Done()
+	}
+	worth := false
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.err != nil {
+		s.mu.Unlock()
 		return s.err
 	}
 	s.lastID++
 	call.id = s.lastID
 	s.outgoing.put(call.id, call)
 	s.count()
+	if done != nil {
+		call.watch, worth = s.share(done)
+	}
+	s.mu.Unlock()
+	if worth {
+		s.watchOver(ctx)
+	}
 	return nil
 }
 
 // forget removes an outgoing call, whose later messages are dropped then.
 func (s *session) forget(id uint64) {
 	s.mu.Lock()
-	s.outgoing.remove(id)
-	s.count()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if call := s.outgoing.get(id); call != nil {
+		s.unlist(call)
+		s.count()
+	}
+}
+
+// unlist takes an outgoing call out of the table. The caller holds mu.
+func (s *session) unlist(call *Call) {
+	s.outgoing.remove(call.id)
+	if call.watch != nil {
+		call.watch.calls--
+	}
 }
 
 // answered removes and returns the call that an answer is for. If the answer is
@@ -236,7 +265,7 @@ func (s *session) answered(id callID, bad error) (*Call, error) {
 		}
 		return nil, bad
 	}
-	s.outgoing.remove(id.number)
+	s.unlist(call)
 	s.count()
 	return call, nil
 }

@@ -117,10 +117,10 @@ func (c *Conn) addFrame(b *batch, kind frame.Kind, tag, flags uint64, payload []
 }
 
 // addPiece appends the stream's next piece to b, or its END behind the last, and returns how many bytes of
-// data it was. Conn.mu is held.
-func (s *Stream) addPiece(b *batch) int {
+// data it was, at most most. Conn.mu is held.
+func (s *Stream) addPiece(b *batch, most int) int {
 	o := &s.out
-	n := int(min(o.window.credit, streamPiece))
+	n := int(min(o.window.credit, int64(most)))
 	switch {
 	case s.state.out == outEnded:
 		return 0 // it was reset meanwhile

@@ -73,7 +73,11 @@ func (c *Conn) addTurns(b *batch) {
 			room -= c.addLarge(b, t.large)
 			continue
 		}
-		room -= t.stream.addPiece(b)
+		piece := streamPiece
+		if r.empty() && b.Len() == 0 {
+			piece = turnShare // nobody else wants to send anything
+		}
+		room -= t.stream.addPiece(b, piece)
 		if t.stream.sendable() {
 			r.push(t)
 		}

@@ -110,6 +110,22 @@ func (in *Input) Peek(n int) ([]byte, error) {
 	return in.buf[in.r:in.w:in.w], err
 }
 
+// TryPeek is Peek without waiting: with less than n bytes there it returns what there is and ErrWouldBlock. Where the
+// stream cannot be asked, only what is buffered is there.
+func (in *Input) TryPeek(n int) ([]byte, error) {
+	var err error
+	switch {
+	case n < 0:
+		err = ErrCount
+	case n > MaxPeek && n > in.Buffered():
+		err = ErrTooLong
+	}
+	for err == nil && in.Buffered() < n {
+		err = in.fill(n, false)
+	}
+	return in.buf[in.r:in.w:in.w], err
+}
+
 // Take takes n bytes and returns them in memory of their own. If the stream ends first the error is
 // io.ErrUnexpectedEOF. More than MaxTake is ErrTooLong.
 func (in *Input) Take(n int) ([]byte, error) {

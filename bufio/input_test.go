@@ -35,7 +35,7 @@ func checkInput(t *rapid.T, in *Input, data []byte) {
 	for pos := 0; ; {
 		n := count.Draw(t, "n")
 		rest := data[pos:]
-		op := rapid.SampledFrom([]string{"peek", "take", "full", "read", "try", "skip"}).Draw(t, "op")
+		op := rapid.SampledFrom([]string{"peek", "try to peek", "take", "full", "read", "try", "skip"}).Draw(t, "op")
 		took := 0
 		switch op {
 		case "peek":
@@ -46,6 +46,17 @@ func checkInput(t *rapid.T, in *Input, data []byte) {
 				require.NoError(t, err)
 				require.GreaterOrEqual(t, len(b), n)
 			} else {
+				require.Equal(t, io.EOF, err)
+				require.Len(t, b, len(rest))
+			}
+		case "try to peek":
+			n = min(n, MaxPeek)
+			b, err := in.TryPeek(n)
+			require.True(t, bytes.HasPrefix(rest, b))
+			switch {
+			case len(b) >= n:
+				require.NoError(t, err)
+			case err != ErrWouldBlock:
 				require.Equal(t, io.EOF, err)
 				require.Len(t, b, len(rest))
 			}

@@ -176,12 +176,17 @@ func TestTryRead(t *testing.T) {
 			p := make([]byte, 10)
 			_, err := in.TryRead(p)
 			require.Equal(t, ErrWouldBlock, err)
+			_, err = in.TryPeek(1)
+			require.Equal(t, ErrWouldBlock, err)
 			wait := later(t, func() error {
 				_, err := w.Write([]byte("abc"))
 				return err
 			})
 			_, err = in.Peek(3)
 			require.NoError(t, err)
+			b, err := in.TryPeek(4)
+			require.Equal(t, ErrWouldBlock, err)
+			require.Equal(t, "abc", string(b))
 			n, err := in.TryRead(p)
 			require.NoError(t, err)
 			assert.Equal(t, "abc", string(p[:n]))

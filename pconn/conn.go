@@ -28,6 +28,8 @@ type Conn struct {
 	burst    burst    // kept for its next use; the receiver's
 	held     int      // packets since receiving last waited; the receiver's
 	given    *Stream  // whose Read has got something and may get more; the receiver's
+	alone    alone
+	rest     unfinished
 	channels channelTable
 	ext      extension
 	files    files
@@ -145,10 +147,11 @@ func (c *Conn) end(err error) {
 // interrupt ends receiving.
 func (c *Conn) interrupt() {
 	c.interrupting.Lock()
-	defer c.interrupting.Unlock()
 	if c.receiving {
 		c.in.Interrupt()
 	}
+	c.interrupting.Unlock()
+	c.follow()
 }
 
 // Name returns Options.Name.

@@ -11,7 +11,7 @@ type Counters struct {
 	RequestsIn atomic.Uint64 // requests accepted
 	FramesIn   atomic.Uint64 // frames received on the reserved channel, HELLO not counted
 
-	Handovers     atomic.Uint64 // handlers that receiving did not wait for, after it had begun to
+	Handovers     atomic.Uint64 // handlers and streams' readers that receiving did not wait for, after it had begun to
 	Rejected      atomic.Uint64 // requests of the peer that were refused
 	HandlerErrors atomic.Uint64 // handlers that returned an error or panicked
 	Cancelled     atomic.Uint64 // requests given up by their callers

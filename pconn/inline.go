@@ -20,7 +20,7 @@ type inliner struct {
 	// one away has receiving: the goroutine of the run when its handler is done, or who takes
 	// receiving away from it.
 	state   atomic.Uint64
-	current uint64 // the type of the run under way, or of the last
+	current *inlineType // of the run under way, or of the last
 
 	armed    atomic.Bool // the watchdog's timer runs
 	watchdog *time.Timer
@@ -126,11 +126,11 @@ func (c *Conn) runInline(in *incoming) bool {
 	}
 	period := t.watch()
 	// From here on t may be somebody else's, as receiving may be.
-	n.begin(in)
+	in.run = n.begin(t)
 	c.watchRun(period)
 	reply, err := c.invoke((*handlerContext)(in), in, c.mark())
 	next := c.finish(in, reply, err)
-	if !n.state.CompareAndSwap(in.run, in.run-1) {
+	if !n.over(in.run) {
 		// What finish left to be written when receiving stops has nobody else to write it.
 		c.flushHeld()
 		c.work(next)
@@ -145,12 +145,16 @@ func (c *Conn) runInline(in *incoming) bool {
 	return true
 }
 
-// begin is the beginning of an inline run.
-func (n *inliner) begin(in *incoming) {
-	in.run = n.state.Load() + 3 // the next even number, plus one
-	n.current = in.typ
-	n.state.Store(in.run)
+// begin is the beginning of an inline run, whose number it returns.
+func (n *inliner) begin(t *inlineType) uint64 {
+	run := n.state.Load() + 3 // the next even number, plus one
+	n.current = t
+	n.state.Store(run)
+	return run
 }
+
+// over is the end of an inline run, and reports whether its goroutine still has receiving.
+func (n *inliner) over(run uint64) bool { return n.state.CompareAndSwap(run, run-1) }
 
 // runsInline says whether the goroutine of a handler receives.
 func (c *Conn) runsInline(in *incoming) bool {
@@ -164,7 +168,7 @@ func (c *Conn) takeReceiving(state uint64) {
 	if state&1 == 0 || !n.state.CompareAndSwap(state, state-1) {
 		return
 	}
-	n.typeOf(n.current).waited()
+	n.current.waited()
 	c.counters.Handovers.Add(1)
 	c.startReceiving()
 }

@@ -14,7 +14,14 @@ import (
 // lost receiving to another goroutine. It waits for nobody but the peer: not for a handler, a caller,
 // a write, a tick or a log.
 func (c *Conn) receive() {
+	if err := c.receiveRest(); err != nil {
+		c.end(err)
+		return
+	}
 	for {
+		if c.alone.handed && c.lendReceiving() {
+			return
+		}
 		goOn, err := c.receiveOne()
 		if err != nil {
 			c.end(err)
@@ -38,8 +45,8 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	c.counters.PacketsIn.Add(1)
 	c.counters.BytesIn.Add(uint64(n))
 	c.watch.received(&h, n)
-	if c.given != nil && !isData(&h) {
-		c.deliverNow()
+	if c.alone.stream != nil && !isData(&h) {
+		c.somethingElse()
 	}
 	goOn = true
 	c.held++

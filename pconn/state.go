@@ -50,6 +50,7 @@ type state struct {
 	goneAway       *GoAwayError // the peer's
 
 	streams streams
+	leader  *Stream // the last whose Reads received
 	sender  sender
 
 	shutdown bool // Shutdown was called

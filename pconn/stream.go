@@ -56,6 +56,8 @@ type streamIn struct {
 	lent     bool   // the receiver reads into it
 	wake     chan struct{}
 	deadline streamDeadline
+	lead     uint64     // the inliner's state while the stream leads, from one Read to the next
+	reads    inlineType // what is known of what is done between Reads
 }
 
 // streamOut is what is sent.
@@ -180,6 +182,13 @@ func (s *Stream) readLocked(ctx context.Context, p []byte) (int, error) {
 		}
 		if in.err != nil || len(p) == 0 {
 			return 0, in.err
+		}
+		if in.lead != 0 {
+			if n := s.receiveHere(p); n > 0 {
+				c.streamTaken(s, n)
+				return n, nil
+			}
+			continue
 		}
 		in.into = p
 		c.waitWake(&in.wake)

@@ -84,6 +84,9 @@ func (c *Conn) receiveData(h *packet.Header) error {
 	if err == nil && s != nil {
 		err = s.checkWindow(h)
 	}
+	if act == actTake && err == nil {
+		c.countAlone(s, h.Size)
+	}
 	if err != nil || act == actDrop {
 		c.mu.Unlock()
 		if err == nil {
@@ -97,7 +100,7 @@ func (c *Conn) receiveData(h *packet.Header) error {
 		return err
 	}
 	c.mu.Unlock()
-	return s.receiveBulk(h)
+	return s.receiveBulk(h, h.Size)
 }
 
 // checkWindow counts the data of a frame. Conn.mu is held.
@@ -138,10 +141,11 @@ const deliverFrom = 256 << 10
 // the next piece.
 const yieldFrom = 8 << 10
 
-// receiveBulk takes data as it comes: into the memory of a Read that waits, or else into the stream's own.
-func (s *Stream) receiveBulk(h *packet.Header) error {
+// receiveBulk takes data as it comes, what is left of a frame: into the memory of a Read that waits, or else into the
+// stream's own.
+func (s *Stream) receiveBulk(h *packet.Header, left int64) error {
 	c, in := s.conn, &s.in
-	for left := h.Size; left > 0; {
+	for left > 0 {
 		c.mu.Lock()
 		if s.state.in != inOpen {
 			c.mu.Unlock()
@@ -236,11 +240,17 @@ func (s *Stream) handOver() {
 func (s *Stream) handOverIfDone(frameEnds bool) int {
 	c, in := s.conn, &s.in
 	n := in.got + in.buf.bytes
+	if frameEnds && in.got > 0 && len(in.rest()) == 0 && c.mayLead(s) {
+		s.handOver() // it reads for itself what follows
+		c.alone.handed = true
+		return 0
+	}
 	if n < deliverFrom && (!frameEnds || c.in.Buffered() > 0) {
 		c.given = s
 		return 0
 	}
 	s.handOver()
+	c.alone.handed = c.mayLead(s)
 	return n
 }
 
@@ -259,6 +269,14 @@ func (c *Conn) deliverNow() {
 		c.deliver()
 		c.mu.Unlock()
 	}
+}
+
+// somethingElse is called when a packet has come that does not go on with the data before it.
+func (c *Conn) somethingElse() {
+	c.mu.Lock()
+	c.deliver()
+	c.leaveAlone()
+	c.mu.Unlock()
 }
 
 // isData says whether a packet may go on with what was given to a Read.

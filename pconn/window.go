@@ -10,7 +10,7 @@ import "time"
 //	size = bytes that wait for the reader + left + taken
 //
 // and what is taken is allowed again in lumps of at least a quarter of size, so that the peer never
-// sends in crumbs for want of more.
+// sends in crumbs for want of more: half of it where the window has grown for that, see nearWindow.
 //
 // A sender that waits for its window gets a whole one through in each round trip, whatever the link could carry. So
 // the window doubles where a whole one was taken within two round trips while hardly anything waited for the reader. It
@@ -20,6 +20,9 @@ type recvWindow struct {
 	left   int64 // what the peer may still send
 	taken  int64 // what the reader took and the peer does not know of
 	shared int64 // how much of size is from the budget
+
+	alone bool  // the stream's data is all that comes
+	near  int64 // how much of shared there is because of that
 
 	since instant // when the allowing began that made up paced
 	paced int64   // what was allowed since then
@@ -37,7 +40,11 @@ func (w *recvWindow) received(n int64) bool {
 // take counts n bytes that the reader took, and reports whether it is time to allow the peer more.
 func (w *recvWindow) take(n int64) bool {
 	w.taken += n
-	return w.taken >= max(1, w.size/4)
+	lump := w.size / 4
+	if w.near > 0 {
+		lump = w.size / 2
+	}
+	return w.taken >= max(1, lump)
 }
 
 // allow returns what the peer is to be allowed now, which is what was taken, and more or less than that where the
@@ -50,10 +57,19 @@ func (w *recvWindow) allow(now instant, trip time.Duration, b *budget, most int6
 	}
 	waiting := w.size - w.left - w.taken
 	switch {
+	case !w.alone && w.near > 0:
+		less := min(w.near, w.taken)
+		b.used -= less
+		w.near -= less
+		w.resize(-less)
 	case w.paced >= w.size && waiting <= w.size/4 && w.size < most:
 		more := b.grow(min(w.size, most-w.size))
 		w.resize(more)
 		w.since, w.paced, grew = now, 0, more > 0
+	case w.alone && w.size < nearWindow && 0 < trip && trip < leastTrip && waiting <= w.size/4:
+		more := b.grow(min(w.size, nearWindow-w.size, most-w.size))
+		w.resize(more)
+		w.near += more
 	case w.size > leastWindow && w.shared > 0 && b.short():
 		less := min(w.shared, w.taken, w.size-leastWindow)
 		b.used -= less
@@ -70,6 +86,7 @@ func (w *recvWindow) resize(n int64) {
 	w.size += n
 	w.taken += n
 	w.shared += n
+	w.near = min(w.near, w.shared)
 }
 
 // budget is the memory that a connection's windows may promise beyond what the streams that the peer may
@@ -101,6 +118,11 @@ type roundTrip struct {
 
 // tripPeriod is how long a round trip counts, and as long again as that of the period before.
 const tripPeriod = 10 * time.Second
+
+// nearWindow is what a window grows to on a shorter way than leastTrip while nothing but its stream's data comes. It is then
+// allowed in lumps of half of it, each of which wakes the sender. What others begin to send has so much in front of it,
+// until the window is back at what it was.
+const nearWindow = 512 << 10
 
 // leastTrip is the round trip from which windows grow. On a shorter way the first window is not what holds a stream up,
 // and a larger one would only fill the pipe in front of everybody else's requests.

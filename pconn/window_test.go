@@ -11,11 +11,12 @@ import (
 // TestWindowsAddUp checks what recvWindow promises of its fields, whatever comes and is taken, and when.
 func TestWindowsAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const most, trip = 1 << 20, time.Millisecond
+		const most = 1 << 20
+		trip := rapid.SampledFrom([]time.Duration{0, leastTrip / 2, leastTrip}).Draw(t, "trip")
 		b := budget{max: 1 << 20}
 		others := b.take(rapid.Int64Range(0, b.max).Draw(t, "others"))
 		size := rapid.Int64Range(1, 256<<10).Draw(t, "window")
-		w := recvWindow{size: size, left: size}
+		w := recvWindow{size: size, left: size, alone: rapid.Bool().Draw(t, "alone")}
 		if rapid.Bool().Draw(t, "ours") {
 			w.shared = b.take(size)
 			w.size = max(w.shared, min(leastWindow, size))
@@ -31,15 +32,23 @@ func TestWindowsAddUp(t *testing.T) {
 			waiting += n
 			n = rapid.Int64Range(0, waiting).Draw(t, "read")
 			waiting -= n
-			now += instant(rapid.Int64Range(0, int64(3*trip)).Draw(t, "later"))
-			left, before, used := w.left, w.size, b.used
+			now += instant(rapid.Int64Range(0, int64(3*leastTrip)).Draw(t, "later"))
+			w.alone = w.alone != (rapid.IntRange(0, 9).Draw(t, "something else begins or ends") == 0)
+			left, before, near, used := w.left, w.size, w.near, b.used
 			if w.take(n) {
 				amount, grew := w.allow(now, trip, &b, most)
 				require.GreaterOrEqual(t, amount, int64(0))
 				require.True(t, amount > 0 || w.size < before, "what was taken is kept only by a window that shrinks")
 				require.Equal(t, left+amount, w.left)
 				allowed += amount
-				require.Equal(t, grew, w.size > before)
+				require.Equal(t, grew || w.near > near, w.size > before)
+				if w.near > near {
+					require.True(t, w.alone && trip == leastTrip/2)
+					require.LessOrEqual(t, w.size, int64(nearWindow))
+					require.LessOrEqual(t, waiting, before/4, "the reader keeps up")
+					require.LessOrEqual(t, b.used, b.max/4*3, "it does not grow into the reserve")
+				}
+				require.False(t, !w.alone && near > 0 && w.near == near, "it goes back when something else comes")
 				if grew {
 					require.GreaterOrEqual(t, allowed-(w.size-before), before, "a whole window was taken since it grew the last time")
 					require.LessOrEqual(t, waiting, before/4, "the reader keeps up")
@@ -51,7 +60,8 @@ func TestWindowsAddUp(t *testing.T) {
 			require.GreaterOrEqual(t, w.size, least)
 			require.LessOrEqual(t, w.size, int64(most))
 			require.Equal(t, others+w.shared, b.used)
-			require.GreaterOrEqual(t, w.shared, int64(0))
+			require.GreaterOrEqual(t, w.shared, w.near)
+			require.GreaterOrEqual(t, w.near, int64(0))
 			require.LessOrEqual(t, b.used, max(used, b.max))
 			require.LessOrEqual(t, grown, now)
 			if waiting == 0 {

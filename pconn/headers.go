@@ -202,5 +202,6 @@ func (c *Conn) appendResponseHeaders(in *incoming, payload []byte) queued {
 func (q *queued) and(first *queued) {
 	q.grace = q.grace || first.grace
 	q.flush = q.flush || first.flush
-	first.grace, first.flush = false, false
+	q.now = q.now || first.now
+	first.grace, first.flush, first.now = false, false, false
 }

@@ -51,6 +51,9 @@ const (
 	// again.
 	eagerUpTo = 64
 
+	// maxPace is the largest step by which the looks of such a wait move apart.
+	maxPace = 16
+
 	// gatherFrom is the payload size from which a payload is sent from where it is: below, the
 	// copy costs less than another element of a gathered write.
 	gatherFrom = 32 << 10

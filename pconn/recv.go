@@ -51,6 +51,7 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	goOn = true
 	c.held++
 	if h.Request {
+		c.portion.requests++
 		goOn, err = c.request(&h)
 	} else {
 		err = c.response(&h)
@@ -67,13 +68,14 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 func (c *Conn) readHeader() (packet.Header, error) {
 	b, _ := c.in.Peek(0)
 	h, n, err := packet.ParseHeader(b)
-	if err != nil && c.held == 1 || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
+	if err == nil && c.portion.over(len(b)) || err != nil && c.held == 1 || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
 		c.flushHeld()
 	}
 	if err == packet.ErrShort {
 		c.deliverNow()
 		h, err = packet.ReadHeader(c.in)
 		c.readAt = c.now()
+		c.portion.begin(c.in.Buffered())
 		return h, err
 	}
 	if err != nil {

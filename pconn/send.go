@@ -18,6 +18,7 @@ type queued struct {
 	size   int           // of the packet; 0 if there is none
 	grace  bool          // a grace wait began
 	flush  bool          // the caller is to run a write cycle
+	now    bool          // at once: enough has gathered
 }
 
 // send gives the call a tag and a place, and queues its request. When it returns nil the call will be
@@ -53,7 +54,10 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		unsent, call.files = c.appendFiles(call.tag, 0, call.files), nil
 	}
 	first, q := c.appendRequest(ctx, call, req, &h, gather)
-	busy := c.st.calls.n > 1
+	var lingers uint64
+	if q.flush && !q.now && c.st.calls.n > 1 {
+		lingers = c.st.sender.linger()
+	}
 	if c.st.roomForCall(0) {
 		c.st.callers.wakeFirst()
 	}
@@ -65,10 +69,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	c.counters.RequestsOut.Add(1)
 	c.sent(&first)
 	c.sent(&q)
-	if q.flush {
-		if busy {
-			c.letAppend()
-		}
+	if q.flush && (lingers == 0 || c.letAppend(lingers)) {
 		c.writeCycle(callerRounds)
 	}
 	return nil
@@ -113,15 +114,21 @@ func (c *Conn) appendHeaded(f *packet.Header, headers []byte, h *packet.Header, 
 	return first, q, ref
 }
 
-// letAppend lets others who are about to send as well append first, as long as more do, to spare system calls.
-func (c *Conn) letAppend() {
-	for i, last := 0, 0; i < maxYields; i++ {
+// letAppend lets others who are about to send as well append first, as long as more do, to spare system calls. It
+// reports false if one of them writes instead, as soon as enough for a write has gathered.
+func (c *Conn) letAppend(lingers uint64) bool {
+	s := &c.st.sender
+	for i, last := 1, 0; ; i++ {
 		runtime.Gosched()
 		c.mu.Lock()
-		n := c.st.sender.pending.packets
+		n, mine := s.pending.packets, s.lingers == lingers
+		over := n == last || i == maxYields
+		if mine && over {
+			s.lingers = 0
+		}
 		c.mu.Unlock()
-		if n == last {
-			return
+		if over || !mine {
+			return mine
 		}
 		last = n
 	}
@@ -165,7 +172,7 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []b
 		c.st.repliers.wakeFirst()
 	}
 	// Other handlers may be about to answer as well, but none that waits for this goroutine to receive.
-	busy := c.st.incoming.n > 0 && !c.runsInline(in)
+	busy := c.st.incoming.n > 0 && !c.runsInline(in) && !q.now
 	c.mu.Unlock()
 
 	c.sent(&first)
@@ -262,7 +269,12 @@ func (c *Conn) appended(b *batch, h *packet.Header, before int) queued {
 	if !h.Request {
 		b.answers++
 	}
-	if s.writing || s.hold && s.pending.Len() < maxHeld {
+	switch {
+	case s.lingers != 0 && worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n):
+		s.lingers = 0
+		q.flush, q.now = true, true
+		return q
+	case s.writing || s.hold && s.pending.Len() < maxHeld:
 		return q
 	}
 	if c.opts.Grace > 0 && s.pending.Len() < gatherFrom {

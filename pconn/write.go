@@ -33,8 +33,10 @@ type sender struct {
 
 	overtook int // batches of control, one after another, that left before what was pending
 
-	writing    bool // somebody is in a write cycle
-	timed      bool // which began at time, and does not wait
+	writing    bool   // somebody is in a write cycle, or is about to be
+	lingers    uint64 // the number of who is about to, but lets others append first; or 0
+	lingered   uint64 // the last such number
+	timed      bool   // which began at time, and does not wait
 	time       instant
 	hold       bool // what is appended now may wait for flushHeld
 	graceTimer *time.Timer
@@ -83,12 +85,19 @@ func (s *sender) hasPending() bool {
 	return s.pending.Len() > 0 || s.control.Len() > 0 || !s.due.empty() || !s.turns.empty()
 }
 
+// linger gives who is about to write, but lets others append first, a number.
+func (s *sender) linger() uint64 {
+	s.lingered++
+	s.lingers = s.lingered
+	return s.lingers
+}
+
 // beforeWait is called when receiving is about to wait. It says how soon more is expected: at once, wherever packets
-// came one by one or few at a time, and the later the more came together, since their answers need some time. Where
-// there are very many both ends are always busy, and nobody sleeps for long.
+// came one by one, and later where more came together, since their answers need some time. Where there are very many
+// both ends are always busy, and nobody sleeps for long.
 func (c *Conn) beforeWait() (pace int) {
 	if c.held <= eagerUpTo {
-		pace = 1 + c.held/2
+		pace = max(1, min(c.held, maxPace))
 	}
 	c.held = 0
 	c.flushHeld()

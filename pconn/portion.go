@@ -1,0 +1,41 @@
+package pconn
+
+// Two ends that always wait for each other's whole round work in turns: one computes while the other has nothing to do.
+// So many packets leave in portions, and both work at once. A portion has to be worth its system calls, at both ends.
+
+const (
+	// minPortion is the least that is worth a write of its own while more is on its way: so many small packets, or
+	// fewer large ones, of which each half KiB counts as another.
+	minPortion  = 24
+	portionUnit = 512
+
+	// portions is into how many a round is divided: at each end one under way and one that waits.
+	portions = 4
+)
+
+// worthWrite says whether packets with so many bytes in all are worth a write, where a round is of so many.
+func worthWrite(packets, bytes, round int) bool {
+	return packets+bytes/portionUnit >= max(minPortion, round/portions)
+}
+
+// portion is the part of what one read has brought that is answered by one write.
+type portion struct {
+	requests int // in it, until now
+	size     int // bytes
+	begun    int // how many were buffered when it began
+}
+
+// begin is called when a read has brought so many bytes.
+func (p *portion) begin(buffered int) {
+	*p = portion{size: buffered / portions, begun: buffered}
+}
+
+// over reports whether the answers to what was taken until now are to leave, when so many bytes are still buffered.
+func (p *portion) over(buffered int) bool {
+	took := p.begun - buffered
+	if p.requests == 0 || took < p.size || !worthWrite(p.requests, took, 0) {
+		return false
+	}
+	p.requests, p.begun = 0, buffered
+	return true
+}

@@ -79,7 +79,7 @@
 // which wakes Do.
 //
 // Beside that way are room.go, where callers and answers wait for room; memory.go, which lends the
-// callers' memory to reads and writes and has it back; handlerctx.go, the context that tells whose handler
+// callers' memory to reads and writes and has it back; portion.go, how many packets make a write; handlerctx.go, the context that tells whose handler
 // calls; nonblocking.go, a shorter way for handlers that never wait; and limits.go, every bound. A connection
 // begins in conn.go and junk.go, where its first packet is looked at, and ends in end.go, as state.go's phases
 // have it; caller.go finds out for Close whether a handler calls it.

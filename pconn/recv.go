@@ -63,8 +63,8 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 }
 
 // readHeader reads the next header. What inline handlers left to be written is written before anything has to be
-// waited for (beforeWait is the input's BeforeWait): so what has come meanwhile is answered by the same write. A single
-// answer, and those before the rest of a large packet, leave before that is known.
+// waited for (beforeWait is the input's BeforeWait): so what has come meanwhile is answered by the same write. A portion of
+// many, a single answer, and those before the rest of a large packet leave before that is known.
 func (c *Conn) readHeader() (packet.Header, error) {
 	b, _ := c.in.Peek(0)
 	h, n, err := packet.ParseHeader(b)

@@ -20,6 +20,7 @@ type large struct {
 	header  packet.Header // of its packet, Size being that of the whole payload
 	headers []byte        // the payload of the HEADERS that goes before all of it, or nil
 	rest    []byte        // of the payload, what is in no batch
+	lent    bool          // the payload is the memory of a caller that waits
 	refs    []largeRef    // of a request, what is in batches
 	state   largeState
 	cancel  []byte // the payload of the CANCEL that goes in place of the rest
@@ -106,7 +107,7 @@ func largeRequest(h *packet.Header, payload []byte, lent bool) *large {
 	if !lent {
 		payload = bytes.Clone(payload)
 	}
-	return &large{header: *h, rest: payload}
+	return &large{header: *h, rest: payload, lent: lent}
 }
 
 // appendLarge queues a request or response that goes in pieces. Conn.mu is held.
@@ -224,7 +225,10 @@ func (c *Conn) largesLeft(b *batch) {
 // request has left, or the CANCEL is on its way that takes its packet's place; otherwise the peer has it, or
 // will. Conn.mu is held, but not while it waits.
 func (c *Conn) giveUpLarge(call *call, cause error) (done bool) {
-	return c.endLarge(call, cause, c.takeOut)
+	if call.large.lent {
+		return c.endLarge(call, cause, c.takeOut)
+	}
+	return c.endLarge(call, cause, c.unlink) // a write that has our own memory may take its time
 }
 
 // endLarge is giveUpLarge with what takes a part out of its batch, or leaves it there.
@@ -241,9 +245,9 @@ func (c *Conn) endLarge(call *call, cause error, takeOut func(sendRef) bool) (do
 		c.cancelLarge(l, call, cause)
 		done = true
 	}
-	for last := true; len(l.refs) > 0; last = false {
-		i := len(l.refs) - 1
-		r := l.refs[i]
+	refs := l.refs // to which nothing is added any more, and which the end of the sending drops meanwhile
+	for i := len(refs) - 1; i >= 0; i-- {
+		r, last := refs[i], i == len(refs)-1
 		if takeOut(r.sendRef) {
 			left -= int64(r.size)
 			if last && l.state == largeEnded {
@@ -254,8 +258,8 @@ func (c *Conn) endLarge(call *call, cause error, takeOut func(sendRef) bool) (do
 				done = true
 			}
 		}
-		l.refs = l.refs[:i]
 	}
+	l.refs = nil
 	if left == 0 && l.turn.queued && s.err == nil {
 		// The peer has not heard of it, and need not hear of its end.
 		s.turns.remove(&l.turn)

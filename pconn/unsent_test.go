@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/packet/frame"
 	"github.com/packetstream/packetstream/pconn"
@@ -185,4 +187,23 @@ func TestPeerDoesNotHearOfWhatWasTakenOut(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A caller that gives up does not wait for a write that blocks, since that has a copy of what it asked.
+func TestGiveUpWhileAWriteBlocks(t *testing.T) {
+	fromR, fromW := io.Pipe()
+	connIn, out := bufio.Pipe(1 << 20)
+	conn, err := pconn.New(connIn, bufio.OwnOutput(fromW), nil)
+	require.NoError(t, err)
+	p := rawEnd(t, conn, bufio.OwnInput(fromR), out)
+	p.sayHello(takesPieces())
+	ctx, cancel := context.WithCancel(soon(t))
+	asked := do(ctx, conn, pconn.Request{Payload: pattern(1 << 20)})
+	submitted, err := conn.Submit(soon(t), pconn.Request{Payload: pattern(1 << 20)})
+	require.NoError(t, err)
+	var tag uint64
+	p.partly(firstPiece(&tag)) // the next write blocks
+	cancel()
+	require.Equal(t, context.Canceled, receiveFrom(t, asked).err)
+	within(t, func() { require.True(t, submitted.Cancel()) })
 }

@@ -32,6 +32,8 @@ type spill struct {
 	running bool           // a goroutine writes
 	copying bool           // the reader copies from memory, whose first piece must stay
 	dropped bool           // nobody wants what there is
+
+	gone chan struct{} // made when the disk is about to be given back, and closed when it was
 }
 
 // between says whether there is something to read before what is in memory.
@@ -179,16 +181,18 @@ func (s *Stream) dropSpill() {
 }
 
 // closeSpill gives the disk back if nobody writes to it and nothing more comes that could be read from it, on a
-// goroutine of its own, for which windDown waits too. Conn.mu is held.
+// goroutine of its own. windDown waits for it, and once receiving has ended, so that windDown may be over, who has read or
+// ended the stream does, in unlockAfterUse. Conn.mu is held.
 func (c *Conn) closeSpill(s *Stream) {
 	p := &s.in.spill
 	if p.backlog == nil || p.running || !p.dropped && (p.held > 0 || s.in.err == nil) {
 		return
 	}
-	backlog := p.backlog
-	p.backlog = nil
+	backlog, gone := p.backlog, make(chan struct{})
+	p.backlog, p.gone = nil, gone
 	c.st.workers++
 	go func() {
+		defer close(gone)
 		if err := backlog.Close(); err != nil && !errors.Is(err, bufio.ErrClosed) {
 			c.logf(levelWarn, "closing a stream's backlog", "stream", s.id, "error", err)
 		}
@@ -197,4 +201,16 @@ func (c *Conn) closeSpill(s *Stream) {
 		c.noteWorkersGone()
 		c.mu.Unlock()
 	}()
+}
+
+// unlockAfterUse lets Conn.mu go, and sends what has come of something that the stream's user has done.
+func (s *Stream) unlockAfterUse() {
+	var gone chan struct{}
+	if s.conn.st.recvEnded {
+		gone = s.in.spill.gone
+	}
+	s.conn.unlockAndWrite()
+	if gone != nil {
+		<-gone
+	}
 }

@@ -233,16 +233,17 @@ func TestSpillLeavesNothingBehind(t *testing.T) {
 		"close for reads":  func(_, _ *pconn.Conn, _, y *pconn.Stream) { y.CloseRead() },
 		"reset":            func(_, _ *pconn.Conn, _, y *pconn.Stream) { y.Reset(1) },
 		"the peer's reset": func(_, _ *pconn.Conn, x, _ *pconn.Stream) { x.Reset(1) },
-		"the end, and close": func(a, b *pconn.Conn, _, y *pconn.Stream) {
+		// Once the connection is over, nobody waits for the file but who uses the stream.
+		"over, and close": func(a, b *pconn.Conn, _, y *pconn.Stream) {
 			a.Close()
 			<-b.Done()
 			y.Close()
 		},
-		"the end, and reset": func(_, b *pconn.Conn, _, y *pconn.Stream) {
+		"over, and reset": func(_, b *pconn.Conn, _, y *pconn.Stream) {
 			b.Close()
 			y.Reset(1)
 		},
-		"the end, and reading": func(a, b *pconn.Conn, _, y *pconn.Stream) {
+		"over, and reading": func(a, b *pconn.Conn, _, y *pconn.Stream) {
 			a.Close()
 			<-b.Done()
 			got, err := io.ReadAll(y)
@@ -272,6 +273,9 @@ func TestSpillLeavesNothingBehind(t *testing.T) {
 				}()
 			}
 			end(a, b, x, y)
+			if strings.HasPrefix(name, "over") {
+				require.Zero(t, openIn(t, dir), "the file is closed")
+			}
 			eventually(t, "the file is closed", func() bool { return openIn(t, dir) == 0 })
 			empty(t, dir)
 			if name == "close" {
@@ -279,4 +283,55 @@ func TestSpillLeavesNothingBehind(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What waits for a handler's place when the connection ends can be read by nobody: the end gives its disk back.
+func TestSpillBehindHandlersIsGivenBack(t *testing.T) {
+	dir := t.TempDir()
+	g := newGate(t)
+	o := spilling(dir, 64<<20)
+	o.Streams.MaxOpen = 1
+	o.StreamHandler = pconn.StreamHandlerFunc(func(ctx context.Context, s *pconn.Stream) error {
+		g.entered <- s.Number()
+		<-ctx.Done()
+		<-g.open
+		return nil
+	})
+	a, b := pipes(t, nil, o)
+	first, err := a.OpenStream(soon(t), "", nil)
+	require.NoError(t, err)
+	receiveFrom(t, g.entered)
+	first.Reset(1) // its handler stays
+	second, err := a.OpenStream(soon(t), "", nil)
+	require.NoError(t, err)
+	_, err = second.Write(pattern(2 << 20))
+	require.NoError(t, err)
+	eventually(t, "it spills", func() bool { return openIn(t, dir) > 0 })
+	a.Close()
+	eventually(t, "receiving has ended", func() bool { return b.Err() != nil })
+	g.release()
+	<-b.Done()
+	require.Zero(t, openIn(t, dir))
+	require.Empty(t, g.entered)
+}
+
+func TestSpillOfHardlyAnything(t *testing.T) {
+	for _, most := range []int64{1, 32<<10 - 1, -1} {
+		_, _, err := pconn.Pipe(spilling("", most), nil)
+		require.ErrorContains(t, err, "Options.Streams.Spill", most)
+	}
+	dir := t.TempDir()
+	a, b := pipes(t, nil, spilling(dir, 32<<10))
+	x, y := streamPair(t, a, b)
+	want := pattern(200_000)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := x.Write(want)
+		wrote <- errors.Join(err, x.CloseWrite())
+	}()
+	eventually(t, "it spills", func() bool { return openIn(t, dir) > 0 })
+	got, err := io.ReadAll(y)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got))
+	require.NoError(t, receiveFrom(t, wrote))
 }

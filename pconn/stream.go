@@ -142,7 +142,7 @@ func (s *Stream) read(ctx context.Context, p []byte) (int, error) {
 	}
 	c.mu.Lock()
 	n, err := s.readLocked(ctx, p)
-	c.unlockAndWrite()
+	s.unlockAfterUse()
 	return n, err
 }
 
@@ -370,7 +370,7 @@ func (s *Stream) change(f func()) {
 	f()
 	poke(s.in.wake)
 	poke(s.out.wake)
-	c.unlockAndWrite()
+	s.unlockAfterUse()
 }
 
 // SetDeadline sets both deadlines. The zero time is none. The error is net.ErrClosed after Close.

@@ -29,8 +29,10 @@ type StreamLimits struct {
 	// Spill is how many bytes of each stream, beyond its window, may wait for the reader on disk: in a file in SpillDir, by
 	// default os.TempDir, that has no name as far as the system allows that. So a sender need not wait for a reader
 	// that is slow or away for a while. 0, the default, is none. Where the disk fails, which a full one does, the
-	// stream is reset, and its reader gets a *SpillError. The file is there from when more than half of a window waits until
-	// the stream was read to its end, closed or reset: also when the connection has ended meanwhile.
+	// stream is reset, and its reader gets a *SpillError. Bytes go to disk 32 KiB at a time, which is the least value other
+	// than 0. The file is there from when more than half of a window waits until
+	// the stream was read to its end, closed or reset: also when the connection has ended meanwhile, after which who does
+	// that waits until the file is closed.
 	Spill    int64
 	SpillDir string
 }
@@ -47,6 +49,9 @@ func (l StreamLimits) withDefaults() (StreamLimits, error) {
 		if f.value < 0 || f.value > maxCredit {
 			return l, fmt.Errorf("pconn: Options.Streams.%s %d is not within 0 and %d", f.name, f.value, int64(maxCredit))
 		}
+	}
+	if l.Spill > 0 && l.Spill < maxChunk {
+		return l, fmt.Errorf("pconn: Options.Streams.Spill %d is less than %d bytes, the least that goes to disk", l.Spill, maxChunk)
 	}
 	setDefault(&l.MaxOpen, DefaultMaxStreams)
 	setDefault(&l.MaxBacklog, DefaultStreamBacklog)

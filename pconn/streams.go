@@ -168,9 +168,13 @@ func (s *Stream) fail(in, out error) {
 }
 
 // failStreams tells all streams of the end of the connection, and forgets them: what was received may still
-// be read, and what was written and allowed is still sent. It returns those whose contexts end with it. Conn.mu is held.
+// be read, and what was written and allowed is still sent. But those that wait for a handler's place have nobody who could
+// read them. It returns those whose contexts end with it. Conn.mu is held.
 func (c *Conn) failStreams(err error) (ended []*Stream) {
 	t := &c.st.streams
+	for s := t.backlog.pop(); s != nil; s = t.backlog.pop() {
+		s.end(err)
+	}
 	for _, side := range []*map[uint64]*Stream{&t.ours, &t.theirs} {
 		for _, s := range *side {
 			s.fail(err, err)

@@ -81,21 +81,21 @@ func (s *session) putCancel(id uint64) {
 // overflowed cancels a call whose stream nobody reads.
 func (c *Call) overflowed() { c.cancel(ErrStreamOverflow) }
 
-// keep is complete for a result whose bytes are to be used again.
-func (c *Call) keep(result Raw, err error) {
-	c.mu.Lock()
-	c.memory = append(c.memory[:0], result...)
-	result = c.memory
-	c.mu.Unlock()
-	c.complete(CallFinished, result, err)
-}
-
 // complete ends the call, once. It reports whether it was the one to do so.
 func (c *Call) complete(state CallState, result Raw, err error) bool {
+	return c.completeWith(state, result, false, err)
+}
+
+// completeWith is complete. A result that is lent is copied.
+func (c *Call) completeWith(state CallState, result Raw, lent bool, err error) bool {
 	c.mu.Lock()
 	if !c.state.to(state) {
 		c.mu.Unlock()
 		return false
+	}
+	if lent {
+		c.memory = append(c.memory[:0], result...)
+		result = c.memory
 	}
 	c.result, c.err = result, err
 	unbind := c.unbind

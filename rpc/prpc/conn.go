@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 // Conn is one end of a connection. Its methods may be called concurrently.
@@ -21,6 +22,9 @@ type Conn struct {
 	methods sync.WaitGroup // methods that run
 	calls   sync.Pool      // calls that nobody but unary saw
 	done    chan struct{}  // closed when the state is ConnClosed
+
+	// current is the session while the state is Connected, else nil. It changes with the state, and spares calls the lock.
+	current atomic.Pointer[session]
 
 	// mu guards what follows. No other lock is taken under it.
 	mu      sync.Mutex
@@ -128,6 +132,7 @@ func (c *Conn) connected(s *session, id string) bool {
 		return false
 	}
 	c.session, c.id, c.peer = s, id, s.peer.data
+	c.current.Store(s)
 	return true
 }
 
@@ -136,6 +141,7 @@ func (c *Conn) to(s ConnState) bool {
 	if !c.state.to(s) {
 		return false
 	}
+	c.current.Store(nil)
 	close(c.changed)
 	c.changed = make(chan struct{})
 	return true
@@ -196,6 +202,9 @@ func (c *Conn) closed() {
 
 // live returns the session for a new call, waiting for one if the connection is about to have one.
 func (c *Conn) live(ctx context.Context) (*session, error) {
+	if s := c.current.Load(); s != nil {
+		return s, ctx.Err()
+	}
 	for {
 		c.mu.Lock()
 		s, state, changed := c.session, c.state.now, c.changed

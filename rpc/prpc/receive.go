@@ -199,11 +199,7 @@ func (s *session) finish(m *message) error {
 	if m.status != StatusSuccess {
 		failure = remoteError(call.method, m)
 	}
-	if m.lent {
-		call.keep(packed, failure)
-	} else {
-		call.complete(CallFinished, packed, failure)
-	}
+	call.completeWith(CallFinished, packed, m.lent, failure)
 	return nil
 }
 

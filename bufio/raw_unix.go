@@ -37,26 +37,30 @@ type raw struct {
 	err  error
 }
 
-// newRawOrigin returns nil for what is not a descriptor that can be read in this way. Types that embed a
-// connection are not looked into, since their own Read may do more.
+// newRawOrigin returns nil for what is not a descriptor that can be read in this way.
 func newRawOrigin(r io.Reader, owned io.Closer) origin {
-	switch r := r.(type) {
-	case *net.TCPConn, *net.UnixConn:
-		conn := r.(net.Conn)
-		if conn.SetReadDeadline(time.Time{}) != nil {
-			return nil
-		}
-		rc, err := r.(syscall.Conn).SyscallConn()
-		if err != nil {
-			return nil
-		}
-		o := newRaw(rc, "poller", owned)
-		o.apply = func(stop bool) { conn.SetReadDeadline(stopTime(stop)) }
-		return o
-	case *os.File:
-		return newFileOrigin(r, owned)
+	if f, ok := r.(*os.File); ok {
+		return newFileOrigin(f, owned)
 	}
-	return nil
+	conn, rc := rawSocket(r)
+	if rc == nil || conn.SetReadDeadline(time.Time{}) != nil {
+		return nil
+	}
+	o := newRaw(rc, "poller", owned)
+	o.apply = func(stop bool) { conn.SetReadDeadline(stopTime(stop)) }
+	return o
+}
+
+// rawSocket returns a socket and its descriptor, or nil for anything else. Types that embed a connection are not looked
+// into, since their own Read and Write may do more.
+func rawSocket(rw any) (net.Conn, syscall.RawConn) {
+	switch rw.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if rc, err := rw.(syscall.Conn).SyscallConn(); err == nil {
+			return rw.(net.Conn), rc
+		}
+	}
+	return nil, nil
 }
 
 func newFileOrigin(f *os.File, owned io.Closer) origin {

@@ -5,7 +5,6 @@ package bufio
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -39,27 +38,19 @@ type rawSink struct {
 	err  error
 }
 
-// newRawSink returns nil for what is not a descriptor that can be written to in this way. Types that embed a
-// connection are not looked into, since their own Write may do more.
+// newRawSink returns nil for what is not a descriptor that can be written to in this way.
 func newRawSink(w io.Writer, owned io.Closer) sink {
-	switch w := w.(type) {
-	case *net.TCPConn, *net.UnixConn:
-		conn := w.(net.Conn)
-		if conn.SetWriteDeadline(time.Time{}) != nil {
-			return nil
-		}
-		rc, err := w.(syscall.Conn).SyscallConn()
-		if err != nil {
-			return nil
-		}
-		s := newSinkOf(rc, "poller", owned)
-		s.tries = true
-		s.apply = func(stop bool) { conn.SetWriteDeadline(stopTime(stop)) }
-		return s
-	case *os.File:
-		return newFileSink(w, owned)
+	if f, ok := w.(*os.File); ok {
+		return newFileSink(f, owned)
 	}
-	return nil
+	conn, rc := rawSocket(w)
+	if rc == nil || conn.SetWriteDeadline(time.Time{}) != nil {
+		return nil
+	}
+	s := newSinkOf(rc, "poller", owned)
+	s.tries = true
+	s.apply = func(stop bool) { conn.SetWriteDeadline(stopTime(stop)) }
+	return s
 }
 
 func newFileSink(f *os.File, owned io.Closer) sink {

@@ -12,17 +12,22 @@ import (
 	"github.com/packetstream/packetstream/rpc/eventstream"
 )
 
+// waitAndReady has an operation whose handler waits for the stream's end, and one whose handler returns at once.
+func waitAndReady() *eventstream.Mux {
+	mux := eventstream.NewMux()
+	mux.HandleFunc("Wait", func(ctx context.Context, _ *eventstream.ServerStream) error {
+		<-ctx.Done()
+		return nil
+	})
+	mux.HandleCall("Ready", func(context.Context, *eventstream.Message) (*eventstream.Message, error) { return nil, nil })
+	return mux
+}
+
 // TestBackOffAfterSlowHandlers opens streams whose handlers wait, and watches for how long each keeps the connection
 // from its next call: once, then not for one stream, once, not for three, once, not for seven.
 func TestBackOffAfterSlowHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mux := eventstream.NewMux()
-		mux.HandleFunc("Wait", func(ctx context.Context, _ *eventstream.ServerStream) error {
-			<-ctx.Done()
-			return nil
-		})
-		mux.HandleCall("Ready", func(context.Context, *eventstream.Message) (*eventstream.Message, error) { return nil, nil })
-		c, _ := pair(t, &eventstream.Server{Handler: mux}, nil)
+		c, _ := pair(t, &eventstream.Server{Handler: waitAndReady()}, nil)
 		var heldUp []bool
 		for range 15 {
 			st, err := c.OpenStream(t.Context(), "Wait", nil)
@@ -44,13 +49,7 @@ func TestBackOffAfterSlowHandlers(t *testing.T) {
 // call for longer than at first, but not for longer than is promised.
 func TestLooksGrowRare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mux := eventstream.NewMux()
-		mux.HandleFunc("Wait", func(ctx context.Context, _ *eventstream.ServerStream) error {
-			<-ctx.Done()
-			return nil
-		})
-		mux.HandleCall("Ready", func(context.Context, *eventstream.Message) (*eventstream.Message, error) { return nil, nil })
-		c, _ := pair(t, &eventstream.Server{Handler: mux}, nil)
+		c, _ := pair(t, &eventstream.Server{Handler: waitAndReady()}, nil)
 		for range 200 {
 			_, err := c.Call(t.Context(), "Ready", nil)
 			require.NoError(t, err)

@@ -19,17 +19,25 @@ import (
 	"github.com/packetstream/packetstream/rpc/links"
 )
 
+// underWay returns a stream that has echoed a message, and what a call to Wait, whose handler is at work, returns when it
+// ends.
+func (e *env) underWay(t *testing.T, name string) (s grpc.ClientStream, unary <-chan error) {
+	t.Helper()
+	s = e.stream(t, "EchoStream")
+	require.NoError(t, s.SendMsg(say("x")))
+	mustRecv(t, s)
+	waited := make(chan error, 1)
+	go func() {
+		_, err := e.invoke("Wait", name)
+		waited <- err
+	}()
+	e.must(t, "Report", name+" begun")
+	return s, waited
+}
+
 func TestCloseOfTheClient(t *testing.T) {
 	sideBySide(t, "plain", func(t *testing.T, e *env) {
-		s := e.stream(t, "EchoStream")
-		require.NoError(t, s.SendMsg(say("x")))
-		mustRecv(t, s)
-		unary := make(chan error, 1)
-		go func() {
-			_, err := e.invoke("Wait", "closed")
-			unary <- err
-		}()
-		e.must(t, "Report", "closed begun")
+		s, unary := e.underWay(t, "closed")
 		e.close()
 		_, err := recv(s)
 		requireCode(t, codes.Canceled, err)
@@ -43,15 +51,7 @@ func TestCloseOfTheClient(t *testing.T) {
 
 func TestPeerGone(t *testing.T) {
 	sideBySide(t, "plain", func(t *testing.T, e *env) {
-		s := e.stream(t, "EchoStream")
-		require.NoError(t, s.SendMsg(say("x")))
-		mustRecv(t, s)
-		unary := make(chan error, 1)
-		go func() {
-			_, err := e.invoke("Wait", "gone")
-			unary <- err
-		}()
-		e.must(t, "Report", "gone begun")
+		s, unary := e.underWay(t, "gone")
 		e.kill()
 		_, err := recv(s)
 		requireCode(t, codes.Unavailable, err)

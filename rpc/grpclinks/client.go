@@ -78,7 +78,7 @@ func (cc *ClientConn) Close() error {
 	return nil
 }
 
-// Invoke makes a call with one request and one reply.
+// Invoke makes a call with one request and one reply, and waits for its end. Its errors are statuses, as in grpc-go.
 func (cc *ClientConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	opts = cc.withDefaults(opts)
 	if cc.unary != nil {
@@ -87,7 +87,8 @@ func (cc *ClientConn) Invoke(ctx context.Context, method string, args, reply any
 	return cc.invoke(ctx, method, args, reply, nil, opts...)
 }
 
-// NewStream begins a call with any number of messages. The stream is the caller's to read to its end, or to cancel by ctx.
+// NewStream begins a call with any number of messages, without waiting for the server. The stream is the caller's to read to its
+// end, or to cancel by ctx. Its errors are statuses, as in grpc-go.
 func (cc *ClientConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	opts = cc.withDefaults(opts)
 	if cc.stream != nil {

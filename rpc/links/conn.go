@@ -197,7 +197,7 @@ func (c *Conn) GoAway(reason string) {
 	c.work.Signal()
 }
 
-// Ping waits until the peer has answered, and returns the connection's error if it ends before.
+// Ping waits until the peer has answered. The error is the connection's if that ends before, and ctx.Err() when ctx ends.
 func (c *Conn) Ping(ctx context.Context) error {
 	var token [8]byte
 	rand.Read(token[:]) // it cannot fail

@@ -37,8 +37,8 @@ type EndOptions struct {
 	MaxPayload int
 	// SendBuffer is how many bytes of one operation may be under way before Send waits; 0 is DefaultSendBuffer.
 	SendBuffer int
-	// Run runs a servicer's call; nil gives each a goroutine, or that of a connection's reader while another one reads. What it runs may wait for the peer, so it must not be the caller's goroutine
-	// unless the servicer never waits.
+	// Run runs a servicer's call; nil gives each a goroutine, or that of a connection's reader while another one reads. What it runs may
+	// wait for the peer, so it must not be the caller's goroutine unless the servicer never waits.
 	Run func(func())
 }
 

@@ -164,7 +164,8 @@ func (op *Operation) removeEndAction(action *endAction) bool {
 }
 
 // Advance gives several parts of a step at once: what may go at once goes as one ticket. It does not block; payloads beyond the peer's
-// allowance wait, and the completion behind them. A payload is taken over even when an error is returned.
+// allowance wait, and the completion behind them. A payload is taken over even when an error is returned: an *OutcomeError if the operation
+// has ended, io.EOF if that was by completion or nobody would read the payload, or ErrMisuse.
 func (op *Operation) Advance(a Advance) error {
 	op.mu.Lock()
 	err := op.advance(a)
@@ -172,7 +173,7 @@ func (op *Operation) Advance(a Advance) error {
 	return err
 }
 
-// SendInitial sends metadata ahead of the first payload.
+// SendInitial sends metadata ahead of the first payload, as Advance does.
 func (op *Operation) SendInitial(m Metadata) error {
 	if m == nil {
 		m = Metadata{}
@@ -180,10 +181,10 @@ func (op *Operation) SendInitial(m Metadata) error {
 	return op.Advance(Advance{Initial: m})
 }
 
-// Complete says that nothing more will be sent.
+// Complete says that nothing more will be sent, as Advance does.
 func (op *Operation) Complete(c Closing) error { return op.Advance(Advance{Completion: &c}) }
 
-// Grant allows the peer n more payloads.
+// Grant allows the peer n more payloads, 1 at least, as Advance does.
 func (op *Operation) Grant(n uint32) error {
 	op.mu.Lock()
 	defer op.release()
@@ -300,7 +301,8 @@ func (op *Operation) Attend(f func(Advance) error) {
 	op.release()
 }
 
-// SetTimeout asks for another time, counted from the start of the operation. The peer may use less, and says so.
+// SetTimeout asks for another time, counted from the start of the operation. The peer may use less, and says so. It does not
+// block. The errors are those of Advance; a time of 0 or less is a breach.
 func (op *Operation) SetTimeout(d time.Duration) error {
 	op.mu.Lock()
 	defer op.release()

@@ -15,12 +15,17 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	conn    connFlags
+	limits  limitFlags
+	forward forwardFlags
+	exec    execFlags
+	handler string
+}
+
 func newServeCommand() *cobra.Command {
-	var f connFlags
-	var l limitFlags
-	var fwd forwardFlags
-	var handler string
-	var x execFlags
+	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve [flags] [ENDPOINT]",
 		Short: "Serve requests, by default on standard input and output",
@@ -52,43 +57,45 @@ SIGQUIT prints what is in flight to standard error.
   packetstream serve --exec 'helper --verbose' --children 4 unix:/run/helper.sock
   packetstream serve --max-conns 10 'tls:0.0.0.0:7000#cert=me.pem&key=me.key&ca=clients.pem'
   packetstream serve --forward localhost:80 --forward '*:443'`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			at := "stdio:"
-			if len(args) > 1 {
-				return usagef(cmd, "it takes one ENDPOINT, got %q", args)
-			}
-			if len(args) == 1 {
-				at = args[0]
-			}
-			e, err := parseEndpoint(cmd, at)
-			if err == nil {
-				err = errors.Join(f.check(cmd), l.check(cmd), x.check(cmd), fwd.check(cmd))
-			}
-			if err != nil {
-				return err
-			}
-			if x.command != "" {
-				return x.serve(cmd, e, &f, &l)
-			}
-			h, err := newHandler(cmd, handler)
-			if err != nil {
-				return err
-			}
-			if f.dryRun {
-				return printServePlan(cmd.OutOrStdout(), e, handler)
-			}
-			opts := f.options(h)
-			opts.StreamHandler = fwd.handler()
-			defer f.done()
-			return serve(cmd.Context(), e, l.limits(), opts, cmd.ErrOrStderr())
-		},
+		RunE: f.run,
 	}
-	f.add(cmd)
-	l.add(cmd)
-	x.add(cmd)
-	fwd.add(cmd)
-	cmd.Flags().StringVar(&handler, "handler", "echo", "echo, test or exec:CMD")
+	f.conn.add(cmd)
+	f.limits.add(cmd)
+	f.exec.add(cmd)
+	f.forward.add(cmd)
+	cmd.Flags().StringVar(&f.handler, "handler", "echo", "echo, test or exec:CMD")
 	return cmd
+}
+
+func (f *serveFlags) run(cmd *cobra.Command, args []string) error {
+	at := "stdio:"
+	if len(args) > 1 {
+		return usagef(cmd, "it takes one ENDPOINT, got %q", args)
+	}
+	if len(args) == 1 {
+		at = args[0]
+	}
+	e, err := parseEndpoint(cmd, at)
+	if err == nil {
+		err = errors.Join(f.conn.check(cmd), f.limits.check(cmd), f.exec.check(cmd), f.forward.check(cmd))
+	}
+	if err != nil {
+		return err
+	}
+	if f.exec.command != "" {
+		return f.exec.serve(cmd, e, &f.conn, &f.limits)
+	}
+	h, err := newHandler(cmd, f.handler)
+	if err != nil {
+		return err
+	}
+	if f.conn.dryRun {
+		return printServePlan(cmd.OutOrStdout(), e, f.handler)
+	}
+	opts := f.conn.options(h)
+	opts.StreamHandler = f.forward.handler()
+	defer f.conn.done()
+	return serve(cmd.Context(), e, f.limits.limits(), opts, cmd.ErrOrStderr())
 }
 
 func printServePlan(out io.Writer, e endpoint.Endpoint, handler string) error {

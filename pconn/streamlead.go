@@ -16,7 +16,8 @@ import (
 // alone is the stream whose data is all that has come lately. It belongs to whoever receives.
 type alone struct {
 	stream *Stream
-	bytes  int64 // of data since anything else came
+	bytes  int64 // of its data since anything else came
+	data   int64 // of data of any streams since anything but data came
 	handed bool  // a Read was just handed all there is: the next may receive
 }
 
@@ -39,21 +40,17 @@ type unfinished struct {
 func (c *Conn) countAlone(s *Stream, n int64) {
 	a := &c.alone
 	if a.stream != s {
-		c.leaveAlone()
 		a.stream, a.bytes = s, 0
 	}
 	a.bytes += n
-	if a.bytes >= aloneFrom {
-		s.in.window.alone = true
-	}
+	a.data += n
+	c.st.streams.onlyData = a.data >= aloneFrom
 }
 
-// leaveAlone is called when something else has come. Conn.mu is held, by the receiver.
+// leaveAlone is called when anything but data has come. Conn.mu is held, by the receiver.
 func (c *Conn) leaveAlone() {
-	if a := &c.alone; a.stream != nil {
-		a.stream.in.window.alone = false
-		*a = alone{}
-	}
+	c.alone = alone{}
+	c.st.streams.onlyData = false
 }
 
 // mayLead says whether the stream's next Read may receive. Conn.mu is held, by the receiver.

@@ -74,8 +74,8 @@ func (c *Conn) addTurns(b *batch) {
 			continue
 		}
 		piece := streamPiece
-		if r.empty() && b.Len() == 0 {
-			piece = turnShare // nobody else wants to send anything
+		if b.Len() == 0 {
+			piece = turnShare // all that this write has
 		}
 		room -= t.stream.addPiece(b, piece)
 		if t.stream.sendable() {

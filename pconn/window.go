@@ -21,7 +21,7 @@ type recvWindow struct {
 	taken  int64 // what the reader took and the peer does not know of
 	shared int64 // how much of size is from the budget
 
-	alone bool  // the stream's data is all that comes
+	alone bool  // nothing but data of streams comes
 	near  int64 // how much of shared there is because of that
 
 	since instant // when the allowing began that made up paced
@@ -119,7 +119,7 @@ type roundTrip struct {
 // tripPeriod is how long a round trip counts, and as long again as that of the period before.
 const tripPeriod = 10 * time.Second
 
-// nearWindow is what a window grows to on a shorter way than leastTrip while nothing but its stream's data comes. It is then
+// nearWindow is what a window grows to on a shorter way than leastTrip while nothing but the data of streams comes. It is then
 // allowed in lumps of half of it, each of which wakes the sender. What others begin to send has so much in front of it,
 // until the window is back at what it was.
 const nearWindow = 512 << 10

@@ -79,13 +79,13 @@ func clipText(s string, n int) string {
 func (c *Conn) appendCancel(call *call, cause error) queued {
 	s := &c.st.sender
 	c.counters.CancelsOut.Add(1)
-	payload := cancelPayload(call.channel, cause, s.control.Len() > maxLongCauses)
+	payload := cancelPayload(call.channel, cause, s.controlLen() > maxLongCauses)
 	h := frame.Header(frame.KindCancel, call.tag, 0, len(payload))
 	if call.tag > s.given {
 		return c.appendTo(s.pending, &h, payload)
 	}
 	// There are no more of them than requests of ours, all of which are bounded.
-	return c.appendTo(s.control, &h, payload)
+	return c.appendTo(s.controlBatch(), &h, payload)
 }
 
 // cancelled takes a CANCEL of the peer.

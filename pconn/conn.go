@@ -51,12 +51,12 @@ type Conn struct {
 	interrupting sync.Mutex
 	receiving    bool
 
-	closing  chan struct{} // closed by the first Close
-	closeOne sync.Once
-	sendEnd  chan struct{} // closed when nothing more will be sent
-	sendOne  sync.Once
-	done     chan struct{} // closed when all is over
-	stay     error         // *StayError, set before done is closed
+	closeOne, sendOne sync.Once
+
+	closing chan struct{} // closed by the first Close
+	sendEnd chan struct{} // closed when nothing more will be sent
+	done    chan struct{} // closed when all is over
+	stay    error         // *StayError, set before done is closed
 }
 
 // New makes a connection of an input and an output and starts it. A nil opts is the zero Options.
@@ -100,7 +100,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 		c.addListener(name).declared = true
 	}
 	c.st.incoming.seed = rand.Uint64() | 1
-	c.st.sender.pending, c.st.sender.control = new(batch), new(batch)
+	c.st.sender.pending = new(batch)
 	c.st.returned.L = &c.mu
 	c.st.maxCalls, c.st.maxCallBytes = maxOutstanding, maxOutstandingBytes
 	c.receiving = true

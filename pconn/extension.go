@@ -57,19 +57,19 @@ var ErrNoExtensions = errors.New("pconn: peer has no extensions")
 
 // extension is what the two ends know of each other by their HELLOs.
 type extension struct {
-	on   atomic.Bool // frames may be sent; peer is set and stays
-	peer frame.Hello // what the peer takes, defaults filled in
+	on      atomic.Bool // frames may be sent; peer is set and stays
+	settled bool        // it is known whether the peer has extensions, or never will be; guarded by Conn.mu
+	offered bool        // our HELLO is queued; guarded by Conn.mu
+	peer    frame.Hello // what the peer takes, defaults filled in
 
-	answered bool   // the peer's HELLO has come; the receiver's
-	extra    *extra // what HEADERS and FILES have said of the next packet; the receiver's
-
-	pieces bool // a payload may have come in part; the receiver's
+	// The receiver's.
+	answered bool   // the peer's HELLO has come
+	pieces   bool   // a payload may have come in part
+	extra    *extra // what HEADERS and FILES have said of the next packet
 
 	// Guarded by Conn.mu.
-	settled   bool          // it is known whether the peer has extensions, or never will be
-	settling  chan struct{} // closed then, if somebody waits for that
+	settling  chan struct{} // closed when it is settled, if somebody waits for that
 	err       error         // why not, once settled
-	offered   bool          // our HELLO is queued
 	tag       uint64        // of our HELLO, until it is answered
 	pings     pings
 	keepalive keepalive
@@ -144,10 +144,10 @@ func badFrame(h *packet.Header, payload []byte, err error) error {
 // what it is told. Conn.mu is held.
 func (c *Conn) control(h *packet.Header, payload []byte) (queued, error) {
 	s := &c.st.sender
-	if n := s.control.Len(); n > maxControl {
+	if n := s.controlLen(); n > maxControl {
 		return queued{}, &LimitError{What: "rejections and other control packets waiting to be read, bytes", Value: int64(n), Max: maxControl}
 	}
-	return c.appendTo(s.control, h, payload), nil
+	return c.appendTo(s.controlBatch(), h, payload), nil
 }
 
 // flush does for what was just queued what may not be done under the lock, without blocking.

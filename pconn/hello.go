@@ -49,7 +49,7 @@ func (c *Conn) offer() {
 	c.ext.offered, c.ext.tag = true, c.st.calls.skip()
 	payload := c.ourHello()
 	h := frame.Header(frame.KindHello, c.ext.tag, 0, len(payload))
-	q := c.appendTo(c.st.sender.control, &h, payload)
+	q := c.appendTo(c.st.sender.controlBatch(), &h, payload)
 	c.mu.Unlock()
 	c.flush(&q)
 }

@@ -83,7 +83,7 @@ func (c *Conn) sendPing(p *ping) (tag uint64, err error) {
 	if t.queued == 0 {
 		t.queued = c.st.calls.skip()
 		h := frame.Header(frame.KindPing, t.queued, 0, 0)
-		q = c.appendTo(c.st.sender.control, &h, nil)
+		q = c.appendTo(c.st.sender.controlBatch(), &h, nil)
 		c.counters.PingsOut.Add(1)
 	} else if !c.st.sender.graceArmed {
 		c.wakeSender() // whoever queued it may not be about to write
@@ -111,7 +111,7 @@ func (c *Conn) measureTrip(now instant) {
 	}
 	if t.queued == 0 {
 		t.queued = c.st.calls.skip()
-		c.addFrame(s.control, frame.KindPing, t.queued, 0, nil)
+		c.addFrame(s.controlBatch(), frame.KindPing, t.queued, 0, nil)
 		c.counters.PingsOut.Add(1)
 	}
 	t.trip, t.sent = t.queued, now

@@ -27,7 +27,14 @@ func (p phase) String() string { return [...]string{"open", "draining", "ended"}
 
 // state is everything in flight. It is guarded by Conn.mu.
 type state struct {
-	phase phase
+	phase     phase
+	shutdown  bool // Shutdown was called
+	ending    bool // the peer said EOF, and endErr is being found out: no answer can come any more
+	recvEnded bool // nothing more will be received
+
+	noMoreRequests bool // the peer sent ERQ
+	gotEOF         bool // the peer sent EOF, rather than ending its stream
+	goingAway      bool // GoAway was called
 
 	// Our requests.
 	calls     callTable
@@ -38,28 +45,22 @@ type state struct {
 	maxCallBytes int64 // and how many bytes of them
 
 	// The peer's requests.
-	incoming       incomingTable
-	running        int          // handlers at work, those that wait in a call not counted
-	workers        int          // handlers begun and not finished
-	queue          runQueue     // accepted requests that wait for a place
-	repliers       line         // handlers that wait for room to answer
-	noMoreRequests bool         // the peer sent ERQ
-	refused        int          // requests past the bounds since the last that was accepted
-	gotEOF         bool         // the peer sent EOF, rather than ending its stream
-	goingAway      bool         // GoAway was called
-	goneAway       *GoAwayError // the peer's
+	incoming incomingTable
+	running  int          // handlers at work, those that wait in a call not counted
+	workers  int          // handlers begun and not finished
+	queue    runQueue     // accepted requests that wait for a place
+	repliers line         // handlers that wait for room to answer
+	refused  int          // requests past the bounds since the last that was accepted
+	goneAway *GoAwayError // the peer's
 
 	streams streams
 	leader  *Stream // the last whose Reads received
 	sender  sender
 
-	shutdown bool // Shutdown was called
 	buffers  bufferList
 	leavers  int       // callers who wait for a system call to return that has memory of theirs
 	returned sync.Cond // that it has
 
-	ending      bool  // the peer said EOF, and endErr is being found out: no answer can come any more
-	recvEnded   bool  // nothing more will be received
 	failure     error // why receiving was interrupted, if fail was called
 	endErr      error // what ended the connection, once recvEnded
 	closers     int   // Close calls made by handlers, which are not waited for

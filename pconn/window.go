@@ -110,10 +110,10 @@ func (b *budget) short() bool { return b.used > b.max/4*3 }
 // behind data that is on its way.
 type roundTrip struct {
 	known         bool
-	since         instant       // when the period began
-	least, before time.Duration // in the period, and in the one before it
 	asked         bool          // a PING is under way
 	doubtful      bool          // it is to be measured again
+	since         instant       // when the period began
+	least, before time.Duration // in the period, and in the one before it
 }
 
 // tripPeriod is how long a round trip counts, and as long again as that of the period before.

@@ -19,9 +19,9 @@ import (
 // Everything in it is guarded by Conn.mu.
 type sender struct {
 	pending *batch // being filled
-	control *batch // rejections and the like, which leave first
+	control *batch // rejections and the like, which leave first; nil while there are none
 	current *batch // being written, by whoever set writing
-	spare   *batch // empty, or nil
+	spare   *batch // empty ones, which with the others are three at most; or nil
 
 	// given is the highest tag of ours that there was when a write of requests last began: of a call with a higher
 	// one surely nothing has left.
@@ -33,20 +33,20 @@ type sender struct {
 
 	overtook int // batches of control, one after another, that left before what was pending
 
-	writing    bool   // somebody is in a write cycle, or is about to be
-	lingers    uint64 // the number of who is about to, but lets others append first; or 0
-	lingered   uint64 // the last such number
-	timed      bool   // which began at time, and does not wait
-	time       instant
+	writing    bool // somebody is in a write cycle, or is about to be
+	timed      bool // which began at time, and does not wait
 	hold       bool // what is appended now may wait for flushHeld
+	graceArmed bool // graceTimer will flush what is pending
+	enlarged   bool // a larger pipe was asked for
+	eof        bool // the EOF packet is queued: nothing may follow
+	helloLost  bool // err came with nothing but our HELLO ever sent
+	helloFirst bool // control has our answer to HELLO, which no other frame may overtake
+	time       instant
+	lingers    uint64 // the number of who is about to write, but lets others append first; or 0
+	lingered   uint64 // the last such number
 	graceTimer *time.Timer
-	graceArmed bool   // the timer will flush what is pending
-	enlarged   bool   // a larger pipe was asked for
-	eof        bool   // the EOF packet is queued: nothing may follow
 	err        error  // of writing: nothing is sent any more
 	queued     uint64 // packets ever appended
-	helloLost  bool   // err came with nothing but our HELLO ever sent
-	helloFirst bool   // control has our answer to HELLO, which no other frame may overtake
 }
 
 // batch is packets that leave together, and what is to be known of them.
@@ -59,6 +59,32 @@ type batch struct {
 	streams []*Stream       // whose writers' memory they refer to
 	larges  []*large        // sent in pieces, whose packets are among them
 	headers []packet.Header // of frames that those who look on do not know of yet
+	spare   *batch          // the next spare one
+}
+
+// takeSpare returns an empty batch.
+func (s *sender) takeSpare() *batch {
+	b := s.spare
+	if b == nil {
+		return new(batch)
+	}
+	s.spare, b.spare = b.spare, nil
+	return b
+}
+
+// controlBatch returns control to append to.
+func (s *sender) controlBatch() *batch {
+	if s.control == nil {
+		s.control = s.takeSpare()
+	}
+	return s.control
+}
+
+func (s *sender) controlLen() int {
+	if s.control == nil {
+		return 0
+	}
+	return s.control.Len()
 }
 
 // note counts a frame that was appended while the batch is made.
@@ -74,7 +100,10 @@ func (b *batch) note(c *Conn, h *packet.Header) {
 
 // unwritten returns how many responses are on their way out.
 func (s *sender) unwritten() int {
-	n := s.pending.answers + s.control.answers + s.larges.replies
+	n := s.pending.answers + s.larges.replies
+	if s.control != nil {
+		n += s.control.answers
+	}
 	if s.current != nil {
 		n += s.current.answers
 	}
@@ -82,7 +111,7 @@ func (s *sender) unwritten() int {
 }
 
 func (s *sender) hasPending() bool {
-	return s.pending.Len() > 0 || s.control.Len() > 0 || !s.due.empty() || !s.turns.empty()
+	return s.pending.Len() > 0 || s.controlLen() > 0 || !s.due.empty() || !s.turns.empty()
 }
 
 // linger gives who is about to write, but lets others append first, a number.
@@ -220,34 +249,34 @@ func (c *Conn) enlarge() {
 func (c *Conn) nextBatch() bool {
 	s := &c.st.sender
 	first := s.helloFirst || s.eof || s.overtook < maxOvertake || s.pending.Len() == 0
-	if first {
-		c.addDue(s.control)
-	} else {
+	switch {
+	case s.due.empty():
+	case first:
+		c.addDue(s.controlBatch())
+	default:
 		c.addDue(s.pending) // no data may leave before its OPEN
 	}
-	next, pieces := &s.pending, true
-	if first && s.control.Len() > 0 {
-		next, pieces = &s.control, s.pending.Len() == 0
+	control, pieces := false, true
+	if first && s.controlLen() > 0 {
+		control, pieces = true, s.pending.Len() == 0
 	} else if s.eof && !s.turns.empty() {
-		next = &s.control // what is pending has EOF at its end
+		control = true // what is pending has EOF at its end
 	}
-	if (*next).Len() == 0 && s.turns.empty() {
+	if !control && s.pending.Len() == 0 && s.turns.empty() {
 		s.writing, s.timed = false, false
 		return false
 	}
 	s.overtook++
-	if next == &s.pending || s.pending.Len() == 0 {
+	if !control || s.pending.Len() == 0 {
 		s.overtook = 0
 	}
-	if next == &s.pending {
-		s.given = c.st.calls.last
-	} else {
+	if control {
+		s.current, s.control = s.controlBatch(), nil
 		s.helloFirst = false
 		c.ext.pings.queued = 0
-	}
-	s.current, *next, s.spare = *next, s.spare, nil
-	if *next == nil {
-		*next = new(batch)
+	} else {
+		s.current, s.pending = s.pending, s.takeSpare()
+		s.given = c.st.calls.last
 	}
 	if pieces {
 		c.addTurns(s.current)
@@ -277,7 +306,7 @@ func (c *Conn) written(err error) {
 	c.mu.Lock()
 	s := &c.st.sender
 	b := s.current
-	s.current, s.spare = nil, b
+	s.current, s.spare, b.spare = nil, b, s.spare
 	b.Reset()
 	b.packets, b.answers = 0, 0
 	for i, buf := range b.buffers {
@@ -313,7 +342,7 @@ func (c *Conn) writeFailed(err error) {
 		c.settle(err) // the connection goes on, and no answer can come
 	}
 	lostHandles := s.takeHandles()
-	s.pending, s.control, s.current = new(batch), new(batch), nil
+	s.pending, s.control, s.current = new(batch), nil, nil
 	s.due, s.turns, s.larges = dueList{}, turns{}, larges{repliers: s.larges.repliers}
 	c.failWrites(err)
 	c.st.repliers.wakeFirst()

@@ -46,6 +46,10 @@ type Options struct {
 	// Codec turns values to payloads and back for Call and Typed, by default JSON.
 	Codec Codec
 
+	// CloseInput closes the input when the connection has ended. Unset, the input can be handed to
+	// the next connection, with nothing lost of what was read ahead.
+	CloseInput bool
+
 	// Extensions says what is done about extensions of the protocol, by default ExtensionsLazy.
 	Extensions Extensions
 
@@ -93,10 +97,6 @@ type Options struct {
 
 	// CloseTimeout bounds what Close waits for, by default DefaultCloseTimeout.
 	CloseTimeout time.Duration
-
-	// CloseInput closes the input when the connection has ended. Unset, the input can be handed to
-	// the next connection, with nothing lost of what was read ahead.
-	CloseInput bool
 
 	// Tick is called with a short symbol for each step of activity (package tick has them); set it
 	// to tick.Stderr for ticks on standard error. It never holds up the connection: ticks that it

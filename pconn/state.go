@@ -35,6 +35,7 @@ type state struct {
 	noMoreRequests bool // the peer sent ERQ
 	gotEOF         bool // the peer sent EOF, rather than ending its stream
 	goingAway      bool // GoAway was called
+	onlyData       bool // nothing but data of streams has come lately
 
 	// Our requests.
 	calls     callTable

@@ -44,13 +44,13 @@ func (c *Conn) countAlone(s *Stream, n int64) {
 	}
 	a.bytes += n
 	a.data += n
-	c.st.streams.onlyData = a.data >= aloneFrom
+	c.st.onlyData = a.data >= aloneFrom
 }
 
 // leaveAlone is called when anything but data has come. Conn.mu is held, by the receiver.
 func (c *Conn) leaveAlone() {
 	c.alone = alone{}
-	c.st.streams.onlyData = false
+	c.st.onlyData = false
 }
 
 // mayLead says whether the stream's next Read may receive. Conn.mu is held, by the receiver.

@@ -10,7 +10,6 @@ type streams struct {
 	lastOurs, lastTheirs uint64             // the last numbers used
 	budget               budget
 	trip                 roundTrip
-	onlyData             bool // nothing but data of streams has come lately
 	openers              line // wait for room to open a stream
 
 	handler   StreamHandler
@@ -88,7 +87,7 @@ func (c *Conn) streamTaken(s *Stream, n int) {
 		return // no more comes, and a stream that is over has nothing of the budget
 	}
 	w := &s.in.window
-	w.alone = c.st.streams.onlyData
+	w.alone = c.st.onlyData
 	if !w.take(int64(n)) {
 		return
 	}

@@ -91,12 +91,15 @@ func TestLongStreamThatIsNotRead(t *testing.T) {
 	require.GreaterOrEqual(t, ratios[2], 0.9)
 }
 
-// throughput returns how many bytes 99 streams carry in 6 seconds, beside one that nobody reads or none.
+// unreadTime is a fifth of a minute: there are five runs.
+const unreadTime = 12 * time.Second
+
+// throughput returns how many bytes 99 streams carry in unreadTime, beside one that nobody reads or none.
 func throughput(t *testing.T, idle bool) float64 {
 	a, b := pipes(t, nil, nil)
 	if idle {
 		x, _ := streamPair(t, a, b)
-		require.NoError(t, x.SetWriteDeadline(time.Now().Add(6*time.Second)))
+		require.NoError(t, x.SetWriteDeadline(time.Now().Add(unreadTime)))
 		go func() {
 			n, err := x.Write(make([]byte, 1<<20))
 			if n > pconn.DefaultStreamWindow || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -106,7 +109,7 @@ func throughput(t *testing.T, idle bool) float64 {
 	}
 	var read atomic.Int64
 	var wg sync.WaitGroup
-	end := time.Now().Add(6 * time.Second)
+	end := time.Now().Add(unreadTime)
 	for range 99 {
 		x, y := streamPair(t, a, b)
 		wg.Go(func() {

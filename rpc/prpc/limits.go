@@ -77,6 +77,9 @@ const (
 	// heldMessages is how many answers are held back at most to leave together, while there are more calls to answer: enough to make
 	// the write cheap, and few enough that a peer with 64 calls in flight has work of its own meanwhile.
 	heldMessages = 16
+	// heldReads is how many reads answers are held back at most, while each read finds something at once: enough for heldMessages to
+	// come together from a peer that calls, and few enough that one which sends much else does not notice.
+	heldReads = 16
 	// lentBytes is the size, in bytes and with its frame's header, of the largest message that is used where it was read to. Larger ones
 	// are read to memory of their own.
 	lentBytes = 16 << 10

@@ -27,12 +27,12 @@ func (s *session) receive() {
 }
 
 // beforeReceive writes what was answered, if receiving may be about to wait. A carrier that tells when it is writes then, so that what has
-// come meanwhile is answered by the same write.
+// come meanwhile is answered by the same write. It may never wait, if the peer does not pause: then answers leave after some reads.
 func (s *session) beforeReceive() {
 	switch {
 	case s.more != nil && s.more.more():
 	case s.lender != nil:
-		s.queue.flushSingle()
+		s.queue.flushOverdue()
 	default:
 		s.queue.flush()
 	}

@@ -24,6 +24,7 @@ type sendQueue struct {
 	closing bool  // the sender is to end when the queue is empty
 	writing bool  // somebody holds the token
 	rest    bool  // the carrier holds what it could not write without waiting
+	passed  int   // times since the last flush that flushOverdue has left something queued
 	// spare and messages are memory for the next flush. They belong to who holds the token.
 	spare    []*buffer
 	messages [][]byte
@@ -127,12 +128,16 @@ func (q *sendQueue) hold(m *buffer) (taken, enough bool) {
 	return true, len(q.batch) >= heldMessages
 }
 
-// flushSingle is flush if what is queued is a single message, which gains nothing by waiting for others.
-func (q *sendQueue) flushSingle() {
+// flushOverdue is flush if what is queued is a single message, which gains nothing by waiting for others, or has been passed over
+// heldReads times.
+func (q *sendQueue) flushOverdue() {
 	q.mu.Lock()
-	single := len(q.batch) == 1
+	if len(q.batch) > 0 {
+		q.passed++
+	}
+	overdue := len(q.batch) == 1 || q.passed > heldReads
 	q.mu.Unlock()
-	if single {
+	if overdue {
 		q.flush()
 	}
 }
@@ -141,6 +146,7 @@ func (q *sendQueue) flushSingle() {
 // the sender.
 func (q *sendQueue) flush() {
 	q.mu.Lock()
+	q.passed = 0
 	if len(q.batch) == 0 {
 		q.mu.Unlock()
 		return

@@ -101,16 +101,16 @@ func (s *session) dispatch(m *message) error {
 			return s.feed(r.stream, m, r.overflowed)
 		}
 	case ResponseStreamMessage:
-		if call := s.call(m.id); call != nil {
-			return s.feed(call.stream, m, call.overflowed)
+		if call, stream := s.call(m.id); call != nil {
+			return s.feed(stream, m, call.overflowed)
 		}
 	case RequestStreamClose:
 		if r := s.request(m.id); r != nil {
 			return closedByPeer(r.stream)
 		}
 	case ResponseStreamClose:
-		if call := s.call(m.id); call != nil {
-			return closedByPeer(call.stream)
+		if call, stream := s.call(m.id); call != nil {
+			return closedByPeer(stream)
 		}
 	case ResponseResult:
 		return s.finish(m)

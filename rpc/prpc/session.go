@@ -270,14 +270,19 @@ func (s *session) answered(id callID, bad error) (*Call, error) {
 	return call, nil
 }
 
-// call returns the outgoing call with an id, or nil.
-func (s *session) call(id callID) *Call {
+// call returns the outgoing call with an id, and its stream, or nil. A unary call may be over and used again as soon as
+// mu is let go, so it is not to be looked into.
+func (s *session) call(id callID) (*Call, *Stream) {
 	if id.other != "" {
-		return nil
+		return nil, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.outgoing.get(id.number)
+	call := s.outgoing.get(id.number)
+	if call == nil {
+		return nil, nil
+	}
+	return call, call.stream
 }
 
 // request returns the incoming call with an id, or nil.

@@ -163,6 +163,46 @@ func TestCallsDoNotShareMemory(t *testing.T) {
 	callers.Wait()
 }
 
+// TestRequestsDoNotShareMemory: a method may look at its call late, and after it has returned, whatever was received meanwhile.
+func TestRequestsDoNotShareMemory(t *testing.T) {
+	const calls = 20
+	began, release := make(chan struct{}, calls), make(chan struct{})
+	kept := make(chan *prpc.Request, calls)
+	c := dialed(t, prpc.Tree{
+		"echo": func(v any) any { return v },
+		"late": prpc.MethodFunc(func(_ context.Context, r *prpc.Request) (any, error) {
+			began <- struct{}{}
+			<-release
+			return r.Args()
+		}),
+		"kept": func(r *prpc.Request, _ any) { kept <- r },
+	})
+	text := func(n int) string { return fmt.Sprintf("the argument of call %d", n) }
+	var callers sync.WaitGroup
+	for n := range calls {
+		callers.Go(func() {
+			got, err := c.Call(t.Context(), "late", text(n))
+			assert.NoError(t, err)
+			assert.Equal(t, []any{text(n)}, got)
+		})
+	}
+	take(t, began, calls)
+	for n := range calls {
+		_, err := c.Call(t.Context(), "kept", text(n))
+		require.NoError(t, err)
+		got, err := c.Call(t.Context(), "echo", "what comes behind it")
+		require.NoError(t, err)
+		require.Equal(t, "what comes behind it", got)
+	}
+	close(release)
+	callers.Wait()
+	for n := range calls {
+		args, err := (<-kept).Args()
+		require.NoError(t, err)
+		assert.Equal(t, []any{text(n)}, args)
+	}
+}
+
 // dialed returns a client of a server with the methods, over a WebSocket.
 func dialed(t *testing.T, tree prpc.Tree) *prpc.Conn {
 	t.Helper()

@@ -150,6 +150,11 @@ func DialWebSocket(ctx context.Context, url string, limit int) (Carrier, error) 
 	return dialWebSocket(ctx, url, &WebSocketOptions{PingAfter: -1}, limit)
 }
 
+// DialWebSocketWith is DialWebSocket with another HTTP client.
+func DialWebSocketWith(ctx context.Context, url string, client *http.Client) (Carrier, error) {
+	return dialWebSocket(ctx, url, &WebSocketOptions{PingAfter: -1, HTTPClient: client}, 1<<20)
+}
+
 // ShortSize is the size of a value that cut finds by its first bytes, else 0.
 func ShortSize(b []byte) int {
 	switch f, n := shortForm(b); {

@@ -61,7 +61,7 @@ func (s *session) cancelAll(w *contextWatch, err error) {
 		}
 	})
 	for _, call := range calls {
-		s.unlist(call) // so nobody else completes it
+		s.unlist(call) // so at most its caller completes it before
 	}
 	s.count()
 	s.mu.Unlock()

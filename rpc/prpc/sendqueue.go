@@ -77,7 +77,7 @@ type lender interface {
 	// borrow is Receive, but for that a message which is lent belongs to the carrier, which does not read until giveBack is called.
 	borrow() (message []byte, lent bool, err error)
 	giveBack()
-	// beforeWait has f called whenever borrow is about to wait. f must not wait, and is not called at the same time as borrow returns.
+	// beforeWait has f called whenever borrow, or Close while the peer has yet to close too, is about to wait. f must not wait.
 	beforeWait(f func())
 }
 

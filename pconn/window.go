@@ -59,26 +59,30 @@ func (w *recvWindow) allow(now instant, trip time.Duration, b *budget, most int6
 	switch {
 	case !w.alone && w.near > 0:
 		less := min(w.near, w.taken)
-		b.used -= less
 		w.near -= less
-		w.resize(-less)
+		w.shrink(less, b)
 	case w.paced >= w.size && waiting <= w.size/4 && w.size < most:
 		more := b.grow(min(w.size, most-w.size))
 		w.resize(more)
 		w.since, w.paced, grew = now, 0, more > 0
-	case w.alone && w.size < nearWindow && 0 < trip && trip < leastTrip && waiting <= w.size/4:
+	case w.alone && w.size < nearWindow && 0 < trip && trip < leastTrip && waiting <= w.size/4 && !b.short():
 		more := b.grow(min(w.size, nearWindow-w.size, most-w.size))
 		w.resize(more)
 		w.near += more
 	case w.size > leastWindow && w.shared > 0 && b.short():
-		less := min(w.shared, w.taken, w.size-leastWindow)
-		b.used -= less
-		w.resize(-less)
+		w.shrink(min(w.shared, w.taken, w.size-leastWindow), b)
 	}
 	amount = w.taken
 	w.left += amount
 	w.taken = 0
 	return amount, grew
+}
+
+// shrink gives back to the budget what is then not allowed again.
+func (w *recvWindow) shrink(less int64, b *budget) {
+	b.used -= less
+	w.paced -= less
+	w.resize(-less)
 }
 
 // resize changes the window by what was taken from the budget or given back.

@@ -101,6 +101,22 @@ func TestWindowDoesNotGrowWithoutNeed(t *testing.T) {
 	}
 }
 
+// TestWindowShrinksThoughItCouldGrow checks that a window gives back what others need also where nothing but data comes.
+func TestWindowShrinksThoughItCouldGrow(t *testing.T) {
+	const size = 256 << 10
+	for _, alone := range []bool{false, true} {
+		b := budget{max: 1 << 20, used: 1 << 20}
+		w := recvWindow{size: size, left: size, shared: size, alone: alone}
+		require.True(t, w.received(size/4))
+		require.True(t, w.take(size/4))
+		amount, grew := w.allow(0, leastTrip/2, &b, 1<<30)
+		require.Zero(t, amount)
+		require.False(t, grew)
+		require.EqualValues(t, size/4*3, w.size)
+		require.EqualValues(t, 1<<20-size/4, b.used)
+	}
+}
+
 // TestNoWindowGetsAll checks that a window which grows leaves something for the next.
 func TestNoWindowGetsAll(t *testing.T) {
 	b := budget{max: 64 << 20}

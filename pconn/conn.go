@@ -39,7 +39,7 @@ type Conn struct {
 
 	epoch       time.Time
 	startOffset int64   // of the input, when the connection began
-	readAt      instant // when the receiver last had to wait for bytes; its own
+	readAt      instant // when bytes last came, or a little later; the receiver's
 
 	// mu guards st and what is said to be guarded by Conn.mu. No callback, I/O or blocking send
 	// happens under it. incoming.ctxMu and none else is taken while it is held.
@@ -115,9 +115,9 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 }
 
 // start starts the connection's one permanent goroutine, the receiver. It may change places with
-// another (startReceiving), and whichever receives last ends the connection and closes Done as the
-// last thing. The others come and go: the sender goroutine (startSender) and the handlers'
-// (startHandler), both of which windDown waits for.
+// another (startReceiving), is not there while a stream leads (streamlead.go), and whichever receives last
+// ends the connection and closes Done as the last thing. The others come and go: the sender goroutine
+// (startSender) and the handlers' (startHandler), both of which windDown waits for.
 func (c *Conn) start() {
 	go func() {
 		if err := c.firstPacket(); err != nil {

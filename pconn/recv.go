@@ -49,6 +49,7 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 		c.somethingElse()
 	}
 	goOn = true
+	buffered := h.Size <= int64(c.in.Buffered())
 	c.held++
 	if h.Request {
 		c.portion.requests++
@@ -58,6 +59,9 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	}
 	if err != nil {
 		return false, c.readError(start, err)
+	}
+	if goOn && !buffered {
+		c.readAt = c.now() // what is behind it has come since
 	}
 	return goOn, nil
 }

@@ -106,6 +106,7 @@ func (s *Stream) receiveHere(p []byte) (n int) {
 		return 0
 	}
 	n, more := s.receiveData(p)
+	c.readAt = c.now() // what is behind the data has come since
 	if n > 0 && more && c.mayLead(s) {
 		c.lead(s)
 		return n
@@ -199,5 +200,6 @@ func (c *Conn) receiveRest() error {
 	if err := r.stream.receiveBulk(&r.header, r.left); err != nil {
 		return c.readError(r.start, err)
 	}
+	c.readAt = c.now()
 	return nil
 }

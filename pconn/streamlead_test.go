@@ -126,6 +126,39 @@ func TestEndWhileAReaderReceives(t *testing.T) {
 	}
 }
 
+// TestAgeOfARequestBehindBulk checks that a request is no older than what a reader has received just before it.
+func TestAgeOfARequestBehindBulk(t *testing.T) {
+	const size = 60_000
+	g := newGate(t)
+	p := rawPipes(t, &pconn.Options{
+		Listen: []string{""}, Handler: pconn.HandlerFunc(g.serve),
+		Streams: pconn.StreamLimits{Window: 2 * bulkOf, MaxWindow: 2 * bulkOf},
+	})
+	p.extended(frame.Hello{MaxStreams: 9, StreamCredit: 1})
+	l, err := p.conn.Listen("")
+	require.NoError(t, err)
+	p.sendFrame(frame.KindOpen, 1, 0, (&frame.Open{}).Append(nil))
+	s, err := l.AcceptStream(soon(t))
+	require.NoError(t, err)
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		bulk := bytes.Repeat(frameBytes(frame.KindData, 1, 0, pattern(size)), bulkOf/size)
+		p.write(append(bulk, request(50, 1, "x")...))
+	}()
+	// More than a pipe and all buffers have is behind what was read then.
+	_, err = io.CopyN(io.Discard, s, bulkOf-4<<20)
+	require.NoError(t, err)
+	later := time.Now()
+	_, err = io.CopyN(io.Discard, s, bulkOf/size*size-(bulkOf-4<<20))
+	require.NoError(t, err)
+	receiveFrom(t, g.entered)
+	for _, f := range p.conn.InFlight() {
+		require.LessOrEqual(t, f.Age, time.Since(later))
+	}
+	receiveFrom(t, wrote)
+}
+
 // TestBadFrameForAReaderThatReceives checks that what is wrong behind bulk is found, and where.
 func TestBadFrameForAReaderThatReceives(t *testing.T) {
 	const size, window = 60_000, 2 * bulkOf

@@ -137,6 +137,31 @@ func TestRequestsPastTheBytesAreRejected(t *testing.T) {
 	g.release()
 }
 
+// A peer that has got some of the answers of one write may ask again, before the rest of the write has left.
+func TestAnswersThatHaveLeftMakeRoom(t *testing.T) {
+	const most, again = 16384, 5000
+	p := rawSized(t, serve(echo), 1<<20, 4096)
+	ask := func(first, n uint64) {
+		var all []byte
+		for tag := first; tag < first+n; tag++ {
+			all = append(all, request(tag, 1, "x")...)
+		}
+		p.write(all)
+	}
+	expect := func(n int) {
+		for range n {
+			require.Equal(t, "x", string(p.read().Payload))
+		}
+	}
+	ask(10, most)
+	for i := range uint64(3) {
+		expect(again)
+		ask(10+most+i*again, again)
+	}
+	expect(most)
+	require.Zero(t, p.conn.Counters().Rejected.Load())
+}
+
 // TestHealthyFloodIsNeverRefused has 100,000 calls of 20,000 goroutines between two ends of ours, and
 // fewer calls where the race detector makes each of them slow.
 func TestHealthyFloodIsNeverRefused(t *testing.T) {

@@ -54,7 +54,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		unsent, call.files = c.appendFiles(call.tag, 0, call.files), nil
 	}
 	first, q := c.appendRequest(ctx, call, req, &h, gather)
-	var lingers uint64
+	var lingers uint32
 	if q.flush && !q.now && c.st.calls.n > 1 {
 		lingers = c.st.sender.linger()
 	}
@@ -116,7 +116,7 @@ func (c *Conn) appendHeaded(f *packet.Header, headers []byte, h *packet.Header, 
 
 // letAppend lets others who are about to send as well append first, as long as more do, to spare system calls. It
 // reports false if one of them writes instead, as soon as enough for a write has gathered.
-func (c *Conn) letAppend(lingers uint64) bool {
+func (c *Conn) letAppend(lingers uint32) bool {
 	s := &c.st.sender
 	for i, last := 1, 0; ; i++ {
 		runtime.Gosched()

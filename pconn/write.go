@@ -34,6 +34,7 @@ type sender struct {
 	overtook int // batches of control, one after another, that left before what was pending
 
 	writing    bool // somebody is in a write cycle, or is about to be
+	leaving    bool // some of current may have left
 	timed      bool // which began at time, and does not wait
 	hold       bool // what is appended now may wait for flushHeld
 	graceArmed bool // graceTimer will flush what is pending
@@ -42,8 +43,8 @@ type sender struct {
 	helloLost  bool // err came with nothing but our HELLO ever sent
 	helloFirst bool // control has our answer to HELLO, which no other frame may overtake
 	time       instant
-	lingers    uint64 // the number of who is about to write, but lets others append first; or 0
-	lingered   uint64 // the last such number
+	lingers    uint32 // the number of who is about to write, but lets others append first; or 0
+	lingered   uint32 // the last such number
 	graceTimer *time.Timer
 	err        error  // of writing: nothing is sent any more
 	queued     uint64 // packets ever appended
@@ -98,13 +99,14 @@ func (b *batch) note(c *Conn, h *packet.Header) {
 	}
 }
 
-// unwritten returns how many responses are on their way out.
+// unwritten returns how many responses surely have not left: behind others the peer may send its next request at once, long before
+// all of the write is gone.
 func (s *sender) unwritten() int {
 	n := s.pending.answers + s.larges.replies
 	if s.control != nil {
 		n += s.control.answers
 	}
-	if s.current != nil {
+	if s.current != nil && !s.leaving {
 		n += s.current.answers
 	}
 	return n
@@ -115,8 +117,8 @@ func (s *sender) hasPending() bool {
 }
 
 // linger gives who is about to write, but lets others append first, a number.
-func (s *sender) linger() uint64 {
-	s.lingered++
+func (s *sender) linger() uint32 {
+	s.lingered = max(s.lingered+1, 1)
 	s.lingers = s.lingered
 	return s.lingers
 }
@@ -281,7 +283,7 @@ func (c *Conn) nextBatch() bool {
 	if pieces {
 		c.addTurns(s.current)
 	}
-	s.current.size = s.current.Len()
+	s.current.size, s.leaving = s.current.Len(), false
 	c.counters.Flushes.Add(1)
 	if s.current.packets > 1 {
 		c.counters.Batches.Add(1)
@@ -370,6 +372,7 @@ type sendSource Conn
 func (c *sendSource) Next(bufs [][]byte) [][]byte {
 	c.mu.Lock()
 	bufs = c.st.sender.current.Next(bufs)
+	c.st.sender.leaving = true
 	if c.files.passes {
 		c.files.leaving = c.st.sender.current.Handles()
 	}
@@ -384,6 +387,7 @@ func (c *sendSource) Wrote(n int) {
 	c.mu.Lock()
 	s := &c.st.sender
 	s.current.Wrote(n)
+	s.leaving = s.current.Len() < s.current.size
 	if c.st.leavers > 0 {
 		c.st.returned.Broadcast()
 	}

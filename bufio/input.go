@@ -96,23 +96,15 @@ func (in *Input) BeforeWait(f func() (pace int)) { in.before = f }
 
 // Peek returns all that is buffered, without taking it, and reads first if that is less than n bytes. At the end
 // of the stream it returns fewer, and io.EOF; with any other error too it returns what there is. The slice is
-// valid until the next call, and must not be changed, but for bytes that the next call takes away, and not those of InputBytes. More than MaxPeek is ErrTooLong, unless it is buffered.
-func (in *Input) Peek(n int) ([]byte, error) {
-	var err error
-	switch {
-	case n < 0:
-		err = ErrCount
-	case n > MaxPeek && n > in.Buffered():
-		err = ErrTooLong
-	default:
-		err = in.ensure(n)
-	}
-	return in.buf[in.r:in.w:in.w], err
-}
+// valid until the next call, and must not be changed, but for bytes that the next call takes away, and not those of
+// InputBytes. More than MaxPeek is ErrTooLong, unless it is buffered.
+func (in *Input) Peek(n int) ([]byte, error) { return in.peek(n, true) }
 
 // TryPeek is Peek without waiting: with less than n bytes there it returns what there is and ErrWouldBlock. Where the
 // stream cannot be asked, only what is buffered is there.
-func (in *Input) TryPeek(n int) ([]byte, error) {
+func (in *Input) TryPeek(n int) ([]byte, error) { return in.peek(n, false) }
+
+func (in *Input) peek(n int, wait bool) ([]byte, error) {
 	var err error
 	switch {
 	case n < 0:
@@ -121,7 +113,7 @@ func (in *Input) TryPeek(n int) ([]byte, error) {
 		err = ErrTooLong
 	}
 	for err == nil && in.Buffered() < n {
-		err = in.fill(n, false)
+		err = in.fill(n, wait)
 	}
 	return in.buf[in.r:in.w:in.w], err
 }
@@ -254,16 +246,6 @@ func (in *Input) Resume() { in.org.resume() }
 // later one that has to read return ErrClosed. What was passed to NewInput stays open. It may be called from any
 // goroutine; the second call does nothing and returns nil.
 func (in *Input) Close() error { return in.org.close() }
-
-// ensure makes at least n bytes buffered.
-func (in *Input) ensure(n int) error {
-	for in.Buffered() < n {
-		if err := in.fill(n, true); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // fill reads once into the buffer, which is to have room for need bytes in all. Without an error there is
 // at least one byte more.

@@ -130,16 +130,7 @@ func TestEndWhileAReaderReceives(t *testing.T) {
 func TestAgeOfARequestBehindBulk(t *testing.T) {
 	const size = 60_000
 	g := newGate(t)
-	p := rawPipes(t, &pconn.Options{
-		Listen: []string{""}, Handler: pconn.HandlerFunc(g.serve),
-		Streams: pconn.StreamLimits{Window: 2 * bulkOf, MaxWindow: 2 * bulkOf},
-	})
-	p.extended(frame.Hello{MaxStreams: 9, StreamCredit: 1})
-	l, err := p.conn.Listen("")
-	require.NoError(t, err)
-	p.sendFrame(frame.KindOpen, 1, 0, (&frame.Open{}).Append(nil))
-	s, err := l.AcceptStream(soon(t))
-	require.NoError(t, err)
+	p, s := rawBulk(t, pconn.HandlerFunc(g.serve))
 	wrote := make(chan struct{})
 	go func() {
 		defer close(wrote)
@@ -147,7 +138,7 @@ func TestAgeOfARequestBehindBulk(t *testing.T) {
 		p.write(append(bulk, request(50, 1, "x")...))
 	}()
 	// More than a pipe and all buffers have is behind what was read then.
-	_, err = io.CopyN(io.Discard, s, bulkOf-4<<20)
+	_, err := io.CopyN(io.Discard, s, bulkOf-4<<20)
 	require.NoError(t, err)
 	later := time.Now()
 	_, err = io.CopyN(io.Discard, s, bulkOf/size*size-(bulkOf-4<<20))
@@ -157,6 +148,20 @@ func TestAgeOfARequestBehindBulk(t *testing.T) {
 		require.LessOrEqual(t, f.Age, time.Since(later))
 	}
 	receiveFrom(t, wrote)
+}
+
+// rawBulk is a raw peer that has opened stream 1, which may send twice bulkOf before it is read.
+func rawBulk(t *testing.T, h pconn.Handler) (*rawPeer, *pconn.Stream) {
+	t.Helper()
+	limits := pconn.StreamLimits{Window: 2 * bulkOf, MaxWindow: 2 * bulkOf}
+	p := rawPipes(t, &pconn.Options{Listen: []string{""}, Handler: h, Streams: limits})
+	p.extended(frame.Hello{MaxStreams: 9, StreamCredit: 1})
+	l, err := p.conn.Listen("")
+	require.NoError(t, err)
+	p.sendFrame(frame.KindOpen, 1, 0, (&frame.Open{}).Append(nil))
+	s, err := l.AcceptStream(soon(t))
+	require.NoError(t, err)
+	return p, s
 }
 
 // TestBadFrameForAReaderThatReceives checks that what is wrong behind bulk is found, and where.
@@ -178,14 +183,7 @@ func TestBadFrameForAReaderThatReceives(t *testing.T) {
 		"the end inside a header":  {frameBytes(frame.KindData, 1, 0, pattern(size))[:2], "the stream ends inside a packet"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			limits := pconn.StreamLimits{Window: window, MaxWindow: window}
-			p := rawPipes(t, &pconn.Options{Listen: []string{""}, Streams: limits})
-			p.extended(frame.Hello{MaxStreams: 9, StreamCredit: 1})
-			l, err := p.conn.Listen("")
-			require.NoError(t, err)
-			p.sendFrame(frame.KindOpen, 1, 0, (&frame.Open{}).Append(nil))
-			s, err := l.AcceptStream(soon(t))
-			require.NoError(t, err)
+			p, s := rawBulk(t, nil)
 			read := make(chan error, 1)
 			go func() {
 				_, err := io.CopyN(io.Discard, s, int64(bulkOf/size*size))

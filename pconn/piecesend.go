@@ -196,6 +196,9 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 	if last {
 		l.state = largeEnded
 		b.larges = append(b.larges, l)
+		if !l.header.Request {
+			b.replies++
+		}
 	} else {
 		s.turns.push(&l.turn)
 	}

@@ -354,6 +354,34 @@ func TestLargeAnswersWait(t *testing.T) {
 }
 
 // What was asked before Shutdown is sent to its end, and answered, before EOF.
+// A peer that has got all of a large answer may ask again, while pieces of another leave in the same write.
+func TestLargeAnswerThatHasLeftMakesRoom(t *testing.T) {
+	const large, larger, waits = 1, 2, 3
+	g := newGate(t)
+	p := rawSized(t, serve(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+		switch req.Type {
+		case large:
+			return pconn.Bytes(make([]byte, 128<<10+10)), nil
+		case larger:
+			return pconn.Bytes(make([]byte, 1<<20)), nil
+		}
+		return g.serveCtx(ctx, req)
+	}), 1<<20, 4096)
+	p.sayHello(takesPieces())
+	all := append(request(10, large, ""), request(11, larger, "")...)
+	for tag := uint64(12); tag < 10+maxOutstanding; tag++ {
+		all = append(all, request(tag, waits, "")...)
+	}
+	p.write(all)
+	p.partly(isPacket(10))
+	p.write(request(10+maxOutstanding, waits, ""))
+	count := p.conn.Counters()
+	eventually(t, "it is accepted", func() bool {
+		return count.RequestsIn.Load()+count.Rejected.Load() == maxOutstanding+1
+	})
+	require.Zero(t, count.Rejected.Load())
+}
+
 func TestShutdownBehindLargePayloads(t *testing.T) {
 	a, b := extendedPair(t, nil, serve(echo))
 	payload := pattern(1 << 20)

@@ -54,7 +54,8 @@ type sender struct {
 type batch struct {
 	bufio.Batch
 	packets int
-	answers int             // responses among them
+	answers int32           // responses among them
+	replies int32           // responses in pieces whose packets are among them
 	size    int             // bytes, when its writing began
 	buffers [][]byte        // that they refer to, for bufferList to have back when they have left
 	streams []*Stream       // whose writers' memory they refer to
@@ -102,12 +103,16 @@ func (b *batch) note(c *Conn, h *packet.Header) {
 // unwritten returns how many responses surely have not left: behind others the peer may send its next request at once, long before
 // all of the write is gone.
 func (s *sender) unwritten() int {
-	n := s.pending.answers + s.larges.replies
+	n := int(s.pending.answers) + s.larges.replies
 	if s.control != nil {
-		n += s.control.answers
+		n += int(s.control.answers)
 	}
-	if s.current != nil && !s.leaving {
-		n += s.current.answers
+	switch {
+	case s.current == nil:
+	case s.leaving:
+		n -= int(s.current.replies)
+	default:
+		n += int(s.current.answers)
 	}
 	return n
 }
@@ -310,7 +315,7 @@ func (c *Conn) written(err error) {
 	b := s.current
 	s.current, s.spare, b.spare = nil, b, s.spare
 	b.Reset()
-	b.packets, b.answers = 0, 0
+	b.packets, b.answers, b.replies = 0, 0, 0
 	for i, buf := range b.buffers {
 		c.st.buffers.put(buf)
 		b.buffers[i] = nil

@@ -27,7 +27,7 @@ type Conn struct {
 	scratch  *scratch // of marked handlers; the receiver's
 	burst    burst    // kept for its next use; the receiver's
 	held     int      // packets since receiving last waited; the receiver's
-	portion  portion  // of what one read has brought; the receiver's
+	portion  portion  // of what has come; the receiver's
 	given    *Stream  // whose Read has got something and may get more; the receiver's
 	alone    alone
 	rest     unfinished
@@ -125,7 +125,7 @@ func (c *Conn) start() {
 			return
 		}
 		c.readAt = c.now()
-		c.portion.begin(c.in.Buffered())
+		c.portion.arrived(c.in.Buffered())
 		c.receive()
 	}()
 }

@@ -18,24 +18,31 @@ func worthWrite(packets, bytes, round int) bool {
 	return packets+bytes/portionUnit >= max(minPortion, round/portions)
 }
 
-// portion is the part of what one read has brought that is answered by one write.
+// portion is the part of what has come that is answered by one write: of one read, or of many that have all found something at
+// once, since before receiving waits all answers leave.
 type portion struct {
-	requests int // in it, until now
-	size     int // bytes
-	begun    int // how many were buffered when it began
+	requests int   // in it, until now
+	size     int   // bytes
+	begun    int64 // where in the input its first request is
 }
 
-// begin is called when a read has brought so many bytes.
-func (p *portion) begin(buffered int) {
-	*p = portion{size: buffered / portions, begun: buffered}
-}
+// arrived is called when a read has brought so many bytes.
+func (p *portion) arrived(buffered int) { p.size = buffered / portions }
 
-// over reports whether the answers to what was taken until now are to leave, when so many bytes are still buffered.
-func (p *portion) over(buffered int) bool {
-	took := p.begun - buffered
-	if p.requests == 0 || took < p.size || !worthWrite(p.requests, took, 0) {
+// end is called when the answers to all of it leave.
+func (p *portion) end() { p.requests = 0 }
+
+// over reports whether the answers to what was taken until now are to leave, as does all that stands before at in the input.
+func (p *portion) over(at int64) bool {
+	if p.requests == 0 {
+		p.begun = at
 		return false
 	}
-	p.requests, p.begun = 0, buffered
+	took := int(at - p.begun)
+	if took < p.size || !worthWrite(p.requests, took, 0) {
+		return false
+	}
+	p.end()
+	p.begun = at
 	return true
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/packet"
+	"github.com/packetstream/packetstream/packet/frame"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -57,4 +59,64 @@ func TestAnswersLeaveInPortions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A peer that sends the next request before the last is answered, and so never lets receiving wait, gets its answers
+// nevertheless.
+func TestAnswersToAPeerThatNeverPauses(t *testing.T) {
+	const all, most = 500, 60
+	for name, mark := range map[string]func(pconn.Handler) pconn.Handler{
+		"marked": pconn.NonBlocking,
+		"any":    func(h pconn.Handler) pconn.Handler { return h },
+	} {
+		t.Run(name, func(t *testing.T) {
+			peer := make(chan *rawPeer, 1)
+			answered, behind := 0, 0
+			done := make(chan error, 1)
+			p := rawPipes(t, &pconn.Options{Handler: mark(pconn.HandlerFunc(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+				p := <-peer
+				for {
+					if b, _ := p.in.TryPeek(1); len(b) == 0 {
+						break
+					}
+					if _, err := packet.Read(p.in, 1); err != nil {
+						done <- err
+					}
+					answered++
+				}
+				behind = max(behind, int(req.Type)-answered)
+				if req.Type == all {
+					done <- nil
+					return pconn.None(), nil
+				}
+				defer func() { peer <- p }()
+				return pconn.Text("y"), p.tryWrite(request(11+req.Type, req.Type+1, "x"))
+			}))})
+			peer <- p
+			p.write(request(10, 0, "x"))
+			require.NoError(t, receiveFrom(t, done))
+			require.LessOrEqual(t, behind, most)
+		})
+	}
+}
+
+// Answers do not wait behind data of which there is always more.
+func TestAnswersBeforeBulk(t *testing.T) {
+	const asks = 9
+	peer, found := make(chan *rawPeer, 1), make(chan error, 1)
+	p := rawPipes(t, &pconn.Options{Listen: []string{""}, Handler: pconn.NonBlocking(pconn.HandlerFunc(
+		func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+			if req.Type == asks {
+				_, err := (<-peer).in.TryPeek(1)
+				found <- err
+			}
+			return pconn.Text("y"), nil
+		}))})
+	p.extended(frame.Hello{MaxStreams: 9, StreamCredit: 1})
+	p.sendFrame(frame.KindOpen, 1, 0, (&frame.Open{}).Append(nil))
+	all := append(request(10, 1, "x"), request(11, 1, "x")...)
+	all = append(all, frameBytes(frame.KindData, 1, 0, pattern(50_000))...)
+	p.write(append(all, request(12, asks, "x")...))
+	peer <- p
+	require.NoError(t, receiveFrom(t, found))
 }

@@ -72,14 +72,14 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 func (c *Conn) readHeader() (packet.Header, error) {
 	b, _ := c.in.Peek(0)
 	h, n, err := packet.ParseHeader(b)
-	if err == nil && c.portion.over(len(b)) || err != nil && c.held == 1 || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
+	if c.portion.over(c.in.Offset()) || err != nil && c.held == 1 || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
 		c.flushHeld()
 	}
 	if err == packet.ErrShort {
 		c.deliverNow()
 		h, err = packet.ReadHeader(c.in)
 		c.readAt = c.now()
-		c.portion.begin(c.in.Buffered())
+		c.portion.arrived(c.in.Buffered())
 		return h, err
 	}
 	if err != nil {

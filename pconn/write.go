@@ -136,6 +136,7 @@ func (c *Conn) beforeWait() (pace int) {
 		pace = max(1, min(c.held, maxPace))
 	}
 	c.held = 0
+	c.portion.end()
 	c.flushHeld()
 	return pace
 }

@@ -23,7 +23,7 @@ type raw struct {
 	owned io.Closer
 	name  string
 	seeks bool // a regular file
-	plain bool // try is read(2)
+	plain bool // try is read(2), in one way or another
 	try   func(fd int, p []byte) (int, error)
 	wake  waiter // not nil for a socket that blocks
 	step  func(fd uintptr) bool
@@ -47,6 +47,7 @@ func newRawOrigin(r io.Reader, owned io.Closer) origin {
 		return nil
 	}
 	o := newRaw(rc, "poller", owned)
+	o.try = quickRead
 	o.apply = func(stop bool) { conn.SetReadDeadline(stopTime(stop)) }
 	return o
 }
@@ -80,6 +81,9 @@ func newFileOrigin(f *os.File, owned io.Closer) origin {
 	case kind.nonblock && f.SetReadDeadline(time.Time{}) == nil:
 		o := newRaw(rc, "poller", owned)
 		o.file = f
+		if kind.socket {
+			o.try = quickRead
+		}
 		o.apply = func(stop bool) { f.SetReadDeadline(stopTime(stop)) }
 		return o
 	}

@@ -25,6 +25,7 @@ type rawSink struct {
 	kind   fdKind
 	wake   waiter // not nil for a descriptor that blocks
 	tries  bool   // can be told not to wait
+	quick  bool   // a socket in the runtime's poller
 	passes bool   // asks its source for descriptors
 	step   func(fd uintptr) bool
 	vec    vectors
@@ -48,7 +49,7 @@ func newRawSink(w io.Writer, owned io.Closer) sink {
 		return nil
 	}
 	s := newSinkOf(rc, "poller", owned)
-	s.tries = true
+	s.tries, s.quick = true, true
 	s.apply = func(stop bool) { conn.SetWriteDeadline(stopTime(stop)) }
 	return s
 }
@@ -67,7 +68,7 @@ func newFileSink(f *os.File, owned io.Closer) sink {
 	switch {
 	case kind.regular:
 	case kind.nonblock && f.SetWriteDeadline(time.Time{}) == nil:
-		s.name, s.tries = "poller", true
+		s.name, s.tries, s.quick = "poller", true, kind.socket
 		s.apply = func(stop bool) { f.SetWriteDeadline(stopTime(stop)) }
 	default:
 		s.name = "blocking"
@@ -206,6 +207,8 @@ func (s *rawSink) put(fd int, handles *Handles) (n, size int, err error) {
 		n, err = s.vec.sendHandles(fd, bufs, handles)
 	case s.kind.socket && s.wake != nil:
 		n, err = s.vec.sendNow(fd, bufs)
+	case s.quick && len(bufs) == 1:
+		n, err = quickWrite(fd, bufs[0])
 	default:
 		n, err = s.vec.writev(fd, bufs)
 	}

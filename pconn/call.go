@@ -23,9 +23,11 @@ type call struct {
 	ref     sendRef        // where the caller's own payload waits to be sent, if it was not copied
 	large   *large         // the request, if it goes in pieces
 
-	// done takes one value when the outcome is set. Calls of Do keep it for their next use.
-	done chan struct{}
-	pool *sync.Pool // takes the call when it is free; nil for that of a Submit
+	// done takes one value when the outcome is set, and one before if the context has ended that is looked after. Calls
+	// of Do keep it, and what they know of their context, for their next use.
+	done    chan struct{}
+	context contextUse
+	pool    *sync.Pool // takes the call when it is free; nil for that of a Submit
 
 	resp   Response
 	err    error
@@ -48,7 +50,7 @@ const (
 func (c *Conn) newCall(req *Request) *call {
 	free, _ := c.freeCalls.Get().(*call)
 	if free == nil {
-		free = &call{done: make(chan struct{}, 1), pool: &c.freeCalls}
+		free = &call{done: make(chan struct{}, 2), pool: &c.freeCalls}
 	}
 	free.channel, free.typ, free.size = req.Channel, req.Type, req.size()
 	return free
@@ -56,8 +58,9 @@ func (c *Conn) newCall(req *Request) *call {
 
 // free gives a call back whose outcome was taken.
 func (c *call) free() {
-	pool := c.pool
-	*c = call{done: c.done, pool: pool}
+	pool, use := c.pool, c.context
+	use.watched, use.ended = false, false
+	*c = call{done: c.done, context: use, pool: pool}
 	pool.Put(c)
 }
 
@@ -117,9 +120,13 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (resp Response,
 	}
 	call := c.newCall(req)
 	call.buf = buf
+	call.context.use(ctx.Done())
 	if err := c.send(ctx, call, req, in != nil); err != nil {
 		call.free()
 		return Response{}, false, err
+	}
+	if call.context.worthWatch() {
+		c.watchContext(ctx)
 	}
 	if !c.await(ctx, call) {
 		call.free()
@@ -133,23 +140,31 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte) (resp Response,
 // await waits for the call's outcome, and reports false if ctx ended first and the call was taken
 // back. Either way nothing of the caller's memory is in use when it returns.
 func (c *Conn) await(ctx context.Context, call *call) bool {
-	if gone := ctx.Done(); gone == nil {
-		<-call.done // for which there is no need of a select, which costs more
-	} else {
-		select {
-		case <-call.done:
-		case <-gone:
-			if c.takeBack(call, context.Cause(ctx)) {
-				c.logText()
-				return false
-			}
-			<-call.done // the outcome is being set just now
+	if c.contextEndsFirst(call) {
+		if c.takeBack(call, context.Cause(ctx)) {
+			c.logText()
+			return false
 		}
+		<-call.done // the outcome is being set just now
 	}
 	if call.ref.batch != nil || call.large != nil {
 		c.releasePayload(call)
 	}
 	return true
+}
+
+// contextEndsFirst waits for the call's outcome or for the end of its context.
+func (c *Conn) contextEndsFirst(call *call) bool {
+	if u := &call.context; u.gone == nil || u.watched {
+		<-call.done // for which there is no need of a select, which costs more
+		return u.ended
+	}
+	select {
+	case <-call.done:
+		return false
+	case <-call.context.gone:
+		return true
+	}
 }
 
 // takeBack takes a call out of the table whose caller has gone away, and tells the peer why, if the peer

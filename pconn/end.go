@@ -178,8 +178,12 @@ func (c *Conn) failCalls(err error) {
 	}
 	s.callers.wakeFirst()
 	streams := c.failStreams(err)
+	watches := s.watches.dropIdle() // which is all of them
 	c.drain()
 	c.mu.Unlock()
+	for _, w := range watches {
+		w.stop()
+	}
 	for _, f := range files {
 		f.Close()
 	}

@@ -48,6 +48,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		return err
 	}
 	c.st.addCall(call)
+	c.st.watches.join(call)
 	h.Tag, call.begun = call.tag, c.sendTime()
 	var unsent *bufio.Handles
 	if call.files != nil {

@@ -42,6 +42,8 @@ type state struct {
 	callBytes int64
 	callers   line // wait for room to make a request
 
+	watches watches // of contexts that callers wait with
+
 	maxCalls     int   // how many of ours may be outstanding, by our bounds and the peer's
 	maxCallBytes int64 // and how many bytes of them
 
@@ -119,6 +121,9 @@ func (s *state) addCall(c *call) {
 func (s *state) removeCall(c *call) bool {
 	if !s.calls.remove(c) {
 		return false
+	}
+	if c.context.watched {
+		c.context.leave()
 	}
 	s.callBytes -= c.size
 	s.callers.wakeFirst()

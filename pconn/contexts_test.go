@@ -1,0 +1,175 @@
+package pconn_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/pconn"
+)
+
+// ownContext is a context that tells who has asked to be called at its end.
+type ownContext struct {
+	context.Context
+	done chan struct{}
+
+	mu    sync.Mutex // guards what follows
+	err   error
+	calls map[int]func()
+	next  int
+}
+
+func newOwnContext() *ownContext {
+	return &ownContext{Context: context.Background(), done: make(chan struct{}), calls: map[int]func(){}}
+}
+
+func (c *ownContext) Done() <-chan struct{} { return c.done }
+
+func (c *ownContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// AfterFunc is what context.AfterFunc asks for.
+func (c *ownContext) AfterFunc(f func()) func() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.next
+	c.next++
+	c.calls[n] = f
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, there := c.calls[n]
+		delete(c.calls, n)
+		return there
+	}
+}
+
+func (c *ownContext) watchers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls)
+}
+
+// end ends the context; quietly only for those who have asked to be called.
+func (c *ownContext) end(quietly bool) {
+	c.mu.Lock()
+	c.err = context.Canceled
+	calls := c.calls
+	c.calls = nil
+	c.mu.Unlock()
+	if !quietly {
+		close(c.done)
+	}
+	for _, f := range calls {
+		f()
+	}
+}
+
+// callUntilWatched calls with a context until the connection looks after it.
+func callUntilWatched(t *testing.T, c *pconn.Conn, ctx *ownContext) {
+	for n := 0; ctx.watchers() == 0; n++ {
+		require.Less(t, n, 100_000, "calls with the same context")
+		_, err := c.Do(ctx, pconn.Request{})
+		require.NoError(t, err)
+	}
+}
+
+// TestContextOfManyCalls ends a context that is looked after while calls wait with it.
+func TestContextOfManyCalls(t *testing.T) {
+	ways := map[string]bool{"as any": false}
+	if !raceDetector { // with which calls forget their context now and then, and look after it themselves
+		ways["only the watch knows"] = true
+	}
+	for name, quietly := range ways {
+		t.Run(name, func(t *testing.T) {
+			held := newGate(t)
+			a, b := smallPair(t, nil, serve(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+				if req.Type == 1 {
+					return held.serve(ctx, req)
+				}
+				return pconn.Bytes(req.Payload), nil
+			}))
+			ctx := newOwnContext()
+			callUntilWatched(t, a, ctx)
+			one := do(ctx, a, pconn.Request{Type: 1})
+			bystander := do(soon(t), a, pconn.Request{Type: 1})
+			eventually(t, "both are at work", func() bool { return len(b.InFlight()) == 2 })
+			ctx.end(quietly)
+			require.Equal(t, context.Canceled, receiveFrom(t, one).err)
+			require.EqualValues(t, 1, a.Counters().Cancelled.Load())
+			held.release()
+			require.NoError(t, receiveFrom(t, bystander).err)
+			_, err := a.Do(ctx, pconn.Request{})
+			require.Equal(t, context.Canceled, err)
+			_, err = a.Do(soon(t), pconn.Request{})
+			require.NoError(t, err)
+		})
+	}
+}
+
+// TestContextsEndAmongAnswers has callers who share a context, or have one each, when it ends while answers come.
+func TestContextsEndAmongAnswers(t *testing.T) {
+	const callers, rounds = 16, 20
+	a, _ := smallPair(t, nil, serve(echo))
+	for round := range rounds {
+		shared, cancel := context.WithCancel(soon(t))
+		var calls atomic.Int64
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				ctx, done := shared, context.CancelFunc(func() {})
+				if i%2 == 0 {
+					ctx, done = context.WithCancel(shared)
+				}
+				defer done()
+				for {
+					p := pattern(1 + i)
+					resp, err := a.Do(ctx, pconn.Request{Payload: p})
+					if err != nil {
+						require.Equal(t, context.Canceled, err)
+						return
+					}
+					require.Equal(t, p, resp.Payload)
+					if calls.Add(1) == int64(callers*(40+round)) {
+						cancel()
+					}
+				}
+			})
+		}
+		within(t, wg.Wait)
+		cancel()
+	}
+	require.Empty(t, a.InFlight())
+	_, err := a.Do(soon(t), pconn.Request{})
+	require.NoError(t, err)
+}
+
+// TestWatchesEnd sees that nothing is left with contexts that outlive the connection, or that are no longer used.
+func TestWatchesEnd(t *testing.T) {
+	a, _ := smallPair(t, nil, serve(echo))
+	contexts := []*ownContext{newOwnContext()}
+	callUntilWatched(t, a, contexts[0])
+	if !raceDetector { // with which this takes long
+		for range 1100 {
+			ctx := newOwnContext()
+			callUntilWatched(t, a, ctx)
+			contexts = append(contexts, ctx)
+		}
+		watched := 0
+		for _, ctx := range contexts {
+			watched += ctx.watchers()
+		}
+		require.Equal(t, len(contexts)-1024, watched, "those of the oldest were given up, all at once")
+		callUntilWatched(t, a, contexts[0])
+	}
+	require.NoError(t, a.Close())
+	for _, ctx := range contexts {
+		require.Zero(t, ctx.watchers())
+	}
+}

@@ -31,17 +31,16 @@ type sender struct {
 	turns  turns   // those who send in pieces
 	larges larges
 
-	overtook int // batches of control, one after another, that left before what was pending
-
-	writing    bool // somebody is in a write cycle, or is about to be
-	leaving    bool // some of current may have left
-	timed      bool // which began at time, and does not wait
-	hold       bool // what is appended now may wait for flushHeld
-	graceArmed bool // graceTimer will flush what is pending
-	enlarged   bool // a larger pipe was asked for
-	eof        bool // the EOF packet is queued: nothing may follow
-	helloLost  bool // err came with nothing but our HELLO ever sent
-	helloFirst bool // control has our answer to HELLO, which no other frame may overtake
+	overtook   uint8 // batches of control, one after another, that left before what was pending
+	writing    bool  // somebody is in a write cycle, or is about to be
+	leaving    bool  // some of current may have left
+	timed      bool  // which began at time, and does not wait
+	hold       bool  // what is appended now may wait for flushHeld
+	graceArmed bool  // graceTimer will flush what is pending
+	enlarged   bool  // a larger pipe was asked for
+	eof        bool  // the EOF packet is queued: nothing may follow
+	helloLost  bool  // err came with nothing but our HELLO ever sent
+	helloFirst bool  // control has our answer to HELLO, which no other frame may overtake
 	time       instant
 	lingers    uint32 // the number of who is about to write, but lets others append first; or 0
 	lingered   uint32 // the last such number

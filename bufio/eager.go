@@ -11,10 +11,11 @@ type eagerness struct {
 
 	// Of the wait under way. Each look is further from the last than that was from the one before, by pace turns of
 	// other goroutines.
-	asked bool // whether to look is settled
-	pace  int  // 0: it does not look
-	gap   int
-	turns int
+	asked   bool // whether to look is settled
+	looking bool // it is one of the lookers
+	pace    int  // 0: it does not look
+	gap     int
+	turns   int
 }
 
 const (
@@ -38,6 +39,7 @@ const (
 
 // begin settles whether to look during the wait that begins. pace is that of BeforeWait.
 func (e *eagerness) begin(pace int) {
+	e.leave()
 	e.asked, e.pace, e.gap, e.turns = true, pace, 0, 0
 	switch {
 	case pace > 0 && e.awake >= maxAwake:
@@ -45,15 +47,36 @@ func (e *eagerness) begin(pace int) {
 	case pace > 0 && e.skip > 0:
 		e.skip--
 		e.awake, e.pace = 0, 0
+	case pace > 0:
+		e.join()
+	}
+}
+
+func (e *eagerness) join() {
+	e.looking = lookers.join()
+	if !e.looking {
+		e.awake, e.pace = 0, 0
+	}
+}
+
+// leave ends the looks of a wait, if there are any.
+func (e *eagerness) leave() {
+	if e.looking {
+		e.looking = false
+		lookers.leave()
 	}
 }
 
 // next returns how many turns other goroutines are to have before the next look, or 0 if there is to be none.
 func (e *eagerness) next() int {
-	if e.pace == 0 {
+	switch {
+	case e.pace == 0:
 		return 0
-	}
-	if e.turns >= maxTurns {
+	case lookers.tooMany():
+		e.leave()
+		e.awake, e.pace = 0, 0
+		return 0
+	case e.turns >= maxTurns:
 		e.failed()
 		return 0
 	}
@@ -65,6 +88,7 @@ func (e *eagerness) next() int {
 
 // found ends the wait, or the read that did not have to wait.
 func (e *eagerness) found() {
+	e.leave()
 	switch {
 	case !e.asked || e.pace == 0:
 	case e.turns <= paidTurns:
@@ -76,6 +100,7 @@ func (e *eagerness) found() {
 }
 
 func (e *eagerness) failed() {
+	e.leave()
 	e.pace, e.awake = 0, 0
 	e.failures = min(e.failures+1, maxFailures)
 	if e.failures > freeFailures {

@@ -150,6 +150,7 @@ func (o *raw) read(in *Input, wait bool) (int, error) {
 	}
 	o.in, o.wait, o.n, o.err = in, wait, 0, nil
 	err = o.rc.Read(o.step)
+	in.eager.leave()
 	o.in = nil
 	o.vec.forget()
 	if err == nil {
@@ -224,6 +225,7 @@ func (o *raw) lookAgain() bool {
 		e.begin(o.in.waits())
 	}
 	if o.check() != nil {
+		e.leave()
 		return false
 	}
 	n := e.next()

@@ -77,6 +77,10 @@ func newInput(o origin) *Input { return &Input{org: o, size: bufferSmall} }
 // Mode says how the stream is read, for logs: see the package's comment.
 func (in *Input) Mode() string { return in.org.mode() }
 
+// NonBlocking reports whether TryRead and TryPeek can ask the stream, and Interrupt ends a call that waits. If not, only what is
+// buffered is there for them. It may be called from any goroutine.
+func (in *Input) NonBlocking() bool { return in.org.nonBlocking() }
+
 // Offset returns how many bytes have been taken so far.
 func (in *Input) Offset() int64 { return in.off }
 

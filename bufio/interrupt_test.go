@@ -198,6 +198,32 @@ func TestTryRead(t *testing.T) {
 	}
 }
 
+// What can be tried finds what has come though nobody has waited for it; from the rest only a wait gets it.
+func TestInputsThatCanBeTried(t *testing.T) {
+	for name, open := range live {
+		t.Run(name, func(t *testing.T) {
+			in, w := open(t)
+			defer in.Close()
+			wait := later(t, func() error {
+				_, err := w.Write([]byte("abc"))
+				return err
+			})
+			if in.NonBlocking() {
+				require.Eventually(t, func() bool {
+					b, err := in.TryPeek(3)
+					return err == nil && string(b) == "abc"
+				}, time.Minute, time.Millisecond)
+			} else {
+				require.Contains(t, []string{"goroutine", "deadlines"}, in.Mode())
+				_, err := in.Peek(3)
+				require.NoError(t, err)
+			}
+			require.NoError(t, wait())
+			require.NoError(t, w.Close())
+		})
+	}
+}
+
 func TestADeadlineOfTheOwnerPasses(t *testing.T) {
 	a, b := tcpPair(t)
 	for name, in := range map[string]*Input{"tcp": NewInput(a), "deadlines": NewInput(hiddenConn{a})} {

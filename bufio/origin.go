@@ -21,6 +21,7 @@ type origin interface {
 	resume()
 	close() error
 	mode() string
+	nonBlocking() bool // read with wait false can find something
 }
 
 // never is an origin that has nothing (more) to give, so that nothing has to be stopped.
@@ -32,6 +33,7 @@ func (o never) interrupt()                     {}
 func (o never) resume()                        {}
 func (o never) close() error                   { return nil }
 func (o never) mode() string                   { return "memory" }
+func (o never) nonBlocking() bool              { return true }
 
 // direct reads from what never blocks.
 type direct struct {
@@ -46,9 +48,10 @@ func (o *direct) read(in *Input, _ bool) (int, error) {
 	return o.r.Read(in.space())
 }
 
-func (o *direct) skip(int64) bool { return false }
-func (o *direct) close() error    { o.shut(); return nil }
-func (o *direct) mode() string    { return "memory" }
+func (o *direct) skip(int64) bool   { return false }
+func (o *direct) close() error      { o.shut(); return nil }
+func (o *direct) mode() string      { return "memory" }
+func (o *direct) nonBlocking() bool { return true }
 
 // deadlineReader is what a net.Conn and an os.File in the poller have in common.
 type deadlineReader interface {
@@ -85,8 +88,9 @@ func (o *deadlined) read(in *Input, wait bool) (int, error) {
 	return n, err
 }
 
-func (o *deadlined) skip(int64) bool { return false }
-func (o *deadlined) mode() string    { return "deadlines" }
+func (o *deadlined) skip(int64) bool   { return false }
+func (o *deadlined) mode() string      { return "deadlines" }
+func (o *deadlined) nonBlocking() bool { return false }
 
 func (o *deadlined) close() error {
 	if o.shut() && o.owned != nil {

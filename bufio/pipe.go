@@ -80,11 +80,12 @@ func (p *pipe) drop() {
 // pipeOrigin is the reading end.
 type pipeOrigin struct{ p *pipe }
 
-func (o pipeOrigin) skip(int64) bool { return false }
-func (o pipeOrigin) mode() string    { return "memory" }
-func (o pipeOrigin) interrupt()      { o.p.interrupt(&o.p.in) }
-func (o pipeOrigin) resume()         { o.p.resume(&o.p.in) }
-func (o pipeOrigin) close() error    { o.p.close(&o.p.in); return nil }
+func (o pipeOrigin) skip(int64) bool   { return false }
+func (o pipeOrigin) mode() string      { return "memory" }
+func (o pipeOrigin) nonBlocking() bool { return true }
+func (o pipeOrigin) interrupt()        { o.p.interrupt(&o.p.in) }
+func (o pipeOrigin) resume()           { o.p.resume(&o.p.in) }
+func (o pipeOrigin) close() error      { o.p.close(&o.p.in); return nil }
 
 func (o pipeOrigin) read(in *Input, wait bool) (int, error) {
 	p := o.p

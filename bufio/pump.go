@@ -108,8 +108,9 @@ func readSome(r io.Reader, p []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-func (p *pump) skip(int64) bool { return false }
-func (p *pump) mode() string    { return p.name }
+func (p *pump) skip(int64) bool   { return false }
+func (p *pump) mode() string      { return p.name }
+func (p *pump) nonBlocking() bool { return false }
 
 func (p *pump) interrupt() {
 	p.mu.Lock()

@@ -264,7 +264,8 @@ func (o *raw) skip(n int64) bool {
 	return err == nil
 }
 
-func (o *raw) mode() string { return o.name }
+func (o *raw) mode() string      { return o.name }
+func (o *raw) nonBlocking() bool { return true }
 
 func (o *raw) close() error {
 	if !o.shut() {

@@ -42,14 +42,15 @@ type Conn struct {
 	readAt      instant // when bytes last came, or a little later; the receiver's
 
 	// mu guards st and what is said to be guarded by Conn.mu. No callback, I/O or blocking send
-	// happens under it. incoming.ctxMu and none else is taken while it is held.
+	// happens under it. incoming.ctxMu, interrupting and none else is taken while it is held.
 	mu sync.Mutex
 	st state
 
-	// interrupting guards receiving: the input may be interrupted only while this connection reads
-	// it, since it may then be another's.
+	// interrupting guards what follows: the input may be interrupted only while this connection reads
+	// it, since it may then be another's. It may be taken while mu is held.
 	interrupting sync.Mutex
 	receiving    bool
+	interrupted  bool // by the end of the connection
 
 	closeOne, sendOne sync.Once
 
@@ -149,11 +150,12 @@ func (c *Conn) end(err error) {
 // interrupt ends receiving.
 func (c *Conn) interrupt() {
 	c.interrupting.Lock()
+	c.interrupted = true
 	if c.receiving {
 		c.in.Interrupt()
 	}
 	c.interrupting.Unlock()
-	c.follow()
+	c.locked(c.follow)
 }
 
 // Name returns Options.Name.

@@ -45,7 +45,7 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	c.counters.PacketsIn.Add(1)
 	c.counters.BytesIn.Add(uint64(n))
 	c.watch.received(&h, n)
-	if c.alone.stream != nil && !isData(&h) {
+	if c.alone.stream != nil && !c.alone.goesOn(&h) {
 		c.somethingElse()
 	}
 	goOn = true

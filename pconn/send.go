@@ -49,6 +49,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	}
 	c.st.addCall(call)
 	c.st.watches.join(call)
+	c.follow()
 	h.Tag, call.begun = call.tag, c.sendTime()
 	var unsent *bufio.Handles
 	if call.files != nil {

@@ -85,7 +85,7 @@ func (s *Stream) spillOut() {
 		}
 		p.held += int64(len(bytes))
 		s.spilled(len(bytes))
-		poke(s.in.wake)
+		s.wakeRead()
 		c.unlockAndWrite()
 		c.mu.Lock()
 	}
@@ -138,7 +138,7 @@ func (c *Conn) spillFailed(s *Stream, err error) {
 	if !s.abort(frame.Reset{Text: "the receiver has no room for more"}, err) {
 		s.in.buf.drop() // it is over, but for the reader
 		s.dropSpill()
-		poke(s.in.wake)
+		s.wakeRead()
 	}
 	c.mu.Unlock()
 	c.logf(levelWarn, "a stream's backlog could not be kept on disk", "stream", s.id, "name", s.name, "error", failed)

@@ -57,7 +57,7 @@ type state struct {
 	goneAway *GoAwayError // the peer's
 
 	streams streams
-	leader  *Stream // the last whose Reads received
+	leader  *lead // what leads, or whose call receives; or nil
 	sender  sender
 
 	buffers  bufferList

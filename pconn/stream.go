@@ -56,8 +56,7 @@ type streamIn struct {
 	lent     bool   // the receiver reads into it
 	wake     chan struct{}
 	deadline streamDeadline
-	lead     uint64     // the inliner's state while the stream leads, from one Read to the next
-	reads    inlineType // what is known of what is done between Reads
+	lead     lead
 }
 
 // streamOut is what is sent.
@@ -71,6 +70,8 @@ type streamOut struct {
 	endSent  bool        // END is on its way
 	wake     chan struct{}
 	deadline streamDeadline
+	lead     lead
+	unlooked int // bytes written since a Write that leads last looked at what has come
 }
 
 // Number returns the stream's number, which it shares with no other that the same end has opened.
@@ -137,7 +138,7 @@ func (s *Stream) read(ctx context.Context, p []byte) (int, error) {
 	defer s.reading.Unlock()
 	c := s.conn
 	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { c.pokeLater(&s.in.wake) })
+		stop := context.AfterFunc(ctx, func() { c.locked(s.wakeRead) })
 		defer stop()
 	}
 	c.mu.Lock()
@@ -183,13 +184,14 @@ func (s *Stream) readLocked(ctx context.Context, p []byte) (int, error) {
 		if in.err != nil || len(p) == 0 {
 			return 0, in.err
 		}
-		if in.lead != 0 {
+		if in.lead.run != 0 {
 			if n := s.receiveHere(p); n > 0 {
 				c.streamTaken(s, n)
 				return n, nil
 			}
 			continue
 		}
+		c.follow()
 		in.into = p
 		c.waitWake(&in.wake)
 		for in.lent {
@@ -236,15 +238,17 @@ func (s *Stream) write(ctx context.Context, p []byte) (n int, err error) {
 	defer s.writing.Unlock()
 	c := s.conn
 	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { c.pokeLater(&s.out.wake) })
+		stop := context.AfterFunc(ctx, func() { c.locked(s.wakeWrite) })
 		defer stop()
 	}
 	c.mu.Lock()
+	c.takeLead(&s.out.lead)
 	if len(p) >= gatherStream && c.out.NonBlocking() {
 		n, err = s.writeGathered(ctx, p)
 	} else {
 		n, err = s.writeCopied(ctx, p)
 	}
+	s.leadOn(n)
 	company := c.st.streams.open() > 1
 	flush := c.beginFlush()
 	c.mu.Unlock()
@@ -368,8 +372,8 @@ func (s *Stream) change(f func()) {
 	c := s.conn
 	c.mu.Lock()
 	f()
-	poke(s.in.wake)
-	poke(s.out.wake)
+	s.wakeRead()
+	s.wakeWrite()
 	s.unlockAfterUse()
 }
 
@@ -380,13 +384,13 @@ func (s *Stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline makes the Read at work and later ones fail with os.ErrDeadlineExceeded from t on.
 func (s *Stream) SetReadDeadline(t time.Time) error {
-	return s.setDeadline(&s.in.deadline, &s.in.wake, t)
+	return s.setDeadline(&s.in.deadline, s.wakeRead, t)
 }
 
 // SetWriteDeadline makes the Write at work and later ones fail with os.ErrDeadlineExceeded from t on. A
 // Write that fails so may have sent a part.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
-	return s.setDeadline(&s.out.deadline, &s.out.wake, t)
+	return s.setDeadline(&s.out.deadline, s.wakeWrite, t)
 }
 
 // String names the stream, for logs.

@@ -8,198 +8,197 @@ import (
 )
 
 // A stream whose data is all that comes leads: its Reads receive, straight into their memory, and no other goroutine
-// has to be woken for any of it. The receiving goroutine ends meanwhile, and a new one takes its place as soon as
-// there is anything but the stream's data, or nothing without waiting. Between two Reads nobody receives: the
-// watchdog of inline handlers (inline.go) looks after a reader as after those. So one that does other things holds
-// receiving up for less than two of its periods, and the next time only when the stream has had many more Reads.
+// has to be woken for any of it (leadread.go). So does one whose writer is all that waits for something: its Writes take the credit for
+// themselves (leadwrite.go). The receiving goroutine ends meanwhile, and a new one takes its place as soon as there is
+// anything else. Between two calls nobody receives: the watchdog of inline handlers (inline.go) looks after who makes them
+// as after those. So one that does other things holds receiving up for less than two of its periods, and the next time only when
+// the stream has had many more calls.
 
-// alone is the stream whose data is all that has come lately. It belongs to whoever receives.
+// alone is the stream about which is all that has come lately. It belongs to whoever receives.
 type alone struct {
 	stream *Stream
-	bytes  int64 // of its data since anything else came
+	bytes  int64 // of its data, or of credit for it, since anything else came
 	data   int64 // of data of any streams since anything but data came
-	handed bool  // a Read was just handed all there is: the next may receive
+	credit bool  // it is credit that comes
+	handed bool  // who waits for it was just handed all there is: its calls may receive what follows
 }
 
 // aloneFrom is how many bytes of one stream have to come with nothing in between for it to be taken for all that comes.
 // Requests beside it, one at a time, come more often.
 const aloneFrom = 1 << 20
 
-// watchReader is the watchdog's period while a stream leads. A timer that rings more often costs more than it saves.
-const watchReader = 500 * time.Microsecond
+// watchLead is the watchdog's period while a stream leads. A timer that rings more often costs more than it saves.
+const watchLead = 500 * time.Microsecond
 
-// unfinished is a DATA frame of which a Read has not taken all. It belongs to whoever receives.
-type unfinished struct {
-	stream *Stream
-	header packet.Header
-	start  int64 // where the frame began
-	left   int64
+// lead is what is known of one direction of a stream that may lead. Guarded by Conn.mu.
+type lead struct {
+	run    uint64     // the inliner's state while it leads, from one call to the next
+	known  inlineType // what is done between calls
+	atWork bool       // a call receives
+	waits  bool       // for input
+	look   bool       // it has to look at its stream instead
 }
 
-// countAlone counts the data of a frame. Conn.mu is held, by the receiver.
-func (c *Conn) countAlone(s *Stream, n int64) {
+// countAlone counts the data of a frame, or what one allows. Conn.mu is held, by the receiver.
+func (c *Conn) countAlone(s *Stream, credit bool, n int64) {
 	a := &c.alone
-	if a.stream != s {
-		a.stream, a.bytes = s, 0
+	if a.stream != s || a.credit != credit {
+		a.stream, a.credit, a.bytes = s, credit, 0
 	}
 	a.bytes += n
-	a.data += n
-	c.st.onlyData = a.data >= aloneFrom
+	if !credit {
+		a.data += n
+		c.st.onlyData = a.data >= aloneFrom
+	}
 }
 
-// leaveAlone is called when anything but data has come. Conn.mu is held, by the receiver.
+// leaveAlone is called when anything has come that does not go on with what came before. Conn.mu is held, by the receiver.
 func (c *Conn) leaveAlone() {
 	c.alone = alone{}
 	c.st.onlyData = false
 }
 
-// mayLead says whether the stream's next Read may receive. Conn.mu is held, by the receiver.
-func (c *Conn) mayLead(s *Stream) bool {
-	in := &s.in
-	return c.alone.stream == s && c.alone.bytes >= aloneFrom && s.state.in == inOpen && in.err == nil && !in.unwanted &&
-		in.buf.bytes == 0 && c.opts.Streams.Spill == 0
+// goesOn says whether a packet may go on with what has come lately.
+func (a *alone) goesOn(h *packet.Header) bool {
+	kind := frame.KindData
+	if a.credit {
+		kind = frame.KindCredit
+	}
+	return h.Request && h.Channel == reservedChannel && frame.KindOf(h) == kind
 }
 
-// lendReceiving lets the stream lead, if that is its turn, and reports whether it does: then the receiving goroutine
-// ends.
+// mayLead says whether the calls of the stream that is alone may receive. Conn.mu is held, by the receiver.
+func (c *Conn) mayLead() bool {
+	a := &c.alone
+	// Who waits for the answer to a call had better be woken at once.
+	if a.bytes < aloneFrom || c.st.calls.n > 0 || !c.in.NonBlocking() {
+		return false
+	}
+	s := a.stream
+	if a.credit {
+		return s.state.out == outOpen && s.out.err == nil
+	}
+	return s.state.in == inOpen && s.in.err == nil && !s.in.unwanted && s.in.buf.bytes == 0 && c.opts.Streams.Spill == 0
+}
+
+// lendReceiving lets the stream lead that is alone, if that may be, and reports whether it does: then the receiving
+// goroutine ends.
 func (c *Conn) lendReceiving() bool {
 	c.mu.Lock()
-	s := c.alone.stream
-	c.alone.handed = false
-	if c.given != nil || !c.mayLead(s) || !s.in.reads.mayRun() {
-		c.mu.Unlock()
+	defer c.mu.Unlock()
+	a := &c.alone
+	a.handed = false
+	s := a.stream
+	l, wake := &s.in.lead, s.in.wake
+	if a.credit {
+		l, wake = &s.out.lead, s.out.wake
+	}
+	lends := c.given == nil && c.mayLead() && l.known.mayRun()
+	if lends {
+		c.lead(l)
+	}
+	poke(wake)
+	return lends
+}
+
+// lead gives receiving to the next call. From here on nothing of the receiver's may be touched. Conn.mu is held.
+func (c *Conn) lead(l *lead) {
+	l.atWork = false
+	c.st.leader = l
+	l.known.runs++
+	l.run = c.inline.begin(&l.known)
+	c.watchRun(watchLead)
+}
+
+// takeLead begins a call, and reports whether it receives, having led. Conn.mu is held.
+func (c *Conn) takeLead(l *lead) bool {
+	if l.run == 0 {
 		return false
 	}
-	c.lead(s)
-	poke(s.in.wake)
-	c.mu.Unlock()
-	return true
+	l.atWork, l.look = c.inline.over(l.run), false
+	l.run = 0
+	return l.atWork
 }
 
-// lead gives receiving to the next Read of the stream. From here on nothing of the receiver's may be touched.
-// Conn.mu is held.
-func (c *Conn) lead(s *Stream) {
-	c.st.leader = s
-	s.in.reads.runs++
-	s.in.lead = c.inline.begin(&s.in.reads)
-	c.watchRun(watchReader)
-}
-
-// follow takes receiving back from a stream that leads and is not in a Read, and lets it go on elsewhere.
-func (c *Conn) follow() {
-	c.mu.Lock()
-	var run uint64
-	if s := c.st.leader; s != nil {
-		run = s.in.lead
-	}
-	c.mu.Unlock()
-	c.takeReceiving(run)
-}
-
-// receiveHere receives into p if the stream still leads. If it returns 0 it does not, and somebody else receives.
-// Conn.mu is held, but not while it reads.
-func (s *Stream) receiveHere(p []byte) (n int) {
-	c, in := s.conn, &s.in
-	leads := c.inline.over(in.lead)
-	in.lead = 0
-	if !leads {
-		return 0
-	}
-	n, more := s.receiveData(p)
-	c.readAt = c.now() // what is behind the data has come since
-	if n > 0 && more && c.mayLead(s) {
-		c.lead(s)
-		return n
-	}
+// leaveLead ends the receiving of a call: a receiving goroutine goes on. Conn.mu is held.
+func (c *Conn) leaveLead(l *lead) {
+	l.atWork = false
 	c.st.leader = nil
 	c.startReceiving()
-	return n
 }
 
-// receiveData reads data of the stream into p for as long as there is some without waiting. It reports false for more
-// if the stream cannot go on: there is nothing, or something else. What is wrong with it is left for the receiving
-// goroutine to find. Conn.mu is held, but not while it reads.
-func (s *Stream) receiveData(p []byte) (n int, more bool) {
-	c, rest := s.conn, &s.conn.rest
-	for n < len(p) {
-		if rest.left == 0 {
-			if n > 0 && c.in.Buffered() == 0 {
-				return n, true
-			}
-			if !s.nextData() {
-				return n, false
-			}
-		}
-		want := p[n:min(int64(len(p)), int64(n)+rest.left)]
-		direct := c.in.Buffered() == 0
-		c.mu.Unlock()
-		got, err := c.in.TryRead(want)
-		c.mu.Lock()
-		n += got
-		rest.left -= int64(got)
-		if err != nil {
-			return n, n > 0
-		}
-		if direct && got < len(want) {
-			return n, true // that was all there is
-		}
+// follow takes receiving back from a stream that leads and is not in a call, and lets it go on elsewhere: somebody is about
+// to wait for something else. Conn.mu is held.
+func (c *Conn) follow() {
+	l := c.st.leader
+	if l == nil {
+		return
 	}
-	// What is there already decides whether it may be left until the next Read.
-	h, _, ok := c.buffered()
-	return n, rest.left > 0 || !ok || s.isOurs(&h)
-}
-
-// buffered returns the next header, if all of it is buffered.
-func (c *Conn) buffered() (h packet.Header, n int, ok bool) {
-	b, _ := c.in.Peek(0)
-	h, n, err := packet.ParseHeader(b)
-	return h, n, err == nil
-}
-
-// isOurs says whether a packet is data of the stream that can be taken.
-func (s *Stream) isOurs(h *packet.Header) bool {
-	return isData(h) && h.Tag == s.id && h.Flags&frame.FlagReceivers != 0 == s.ours && h.Size > 0 &&
-		s.state.in == inOpen && h.Size <= s.in.window.left
-}
-
-// nextData begins the next packet, if that is data of the stream and has come. Conn.mu is held, but not while it reads.
-func (s *Stream) nextData() bool {
-	c := s.conn
-	h, n, ok := c.buffered()
-	if !ok {
-		c.mu.Unlock()
-		_, err := c.in.TryPeek(c.in.Buffered() + 1)
-		c.mu.Lock()
-		if h, n, ok = c.buffered(); err != nil || !ok {
-			return false
-		}
+	c.st.leader = nil
+	if l.run != 0 && c.inline.over(l.run) {
+		c.startReceiving()
 	}
-	if !s.isOurs(&h) || !s.in.window.received(h.Size) {
+}
+
+// awaitInput waits for more input than is buffered, on behalf of a call that receives. It reports false if there is none,
+// or if the call has to look at its stream. Conn.mu is held, but not while it waits.
+func (c *Conn) awaitInput(l *lead) bool {
+	if l.look {
 		return false
 	}
-	c.rest = unfinished{s, h, c.in.Offset(), h.Size}
+	l.waits = true
+	c.mu.Unlock()
+	_, err := c.in.Peek(c.in.Buffered() + 1)
+	c.mu.Lock()
+	l.waits = false
+	if l.look {
+		c.resumeInput()
+	}
+	return err == nil && !l.look
+}
+
+// wakeRead wakes the Read that waits, or the next that would. Conn.mu is held.
+func (s *Stream) wakeRead() { s.conn.wake(s.in.wake, &s.in.lead) }
+
+// wakeWrite wakes the Write that waits, or the next that would. Conn.mu is held.
+func (s *Stream) wakeWrite() { s.conn.wake(s.out.wake, &s.out.lead) }
+
+// wake is poke for a call that may wait for input. To interrupt that is no I/O, and calls nobody: see mayLead.
+func (c *Conn) wake(wake chan struct{}, l *lead) {
+	poke(wake)
+	if l.atWork && !l.look {
+		l.look = true
+		if l.waits {
+			c.in.Interrupt()
+		}
+	}
+}
+
+// resumeInput undoes what wake did, unless the end of the connection interrupts as well.
+func (c *Conn) resumeInput() {
+	c.interrupting.Lock()
+	defer c.interrupting.Unlock()
+	if !c.interrupted {
+		c.in.Resume()
+	}
+}
+
+// buffered parses the next header, if all of it is buffered. n is what it takes.
+func (c *Conn) buffered() (h packet.Header, n int, err error) {
+	b, _ := c.in.Peek(0)
+	return packet.ParseHeader(b)
+}
+
+// took counts a frame whose header a call has received, of n bytes, and tells those who look on. Conn.mu is held, but not
+// while it tells them.
+func (c *Conn) took(h *packet.Header, n int) {
 	_ = c.in.Skip(int64(n)) // it is buffered
 	c.counters.PacketsIn.Add(1)
 	c.counters.FramesIn.Add(1)
 	c.counters.BytesIn.Add(uint64(int64(n) + h.Size))
 	if c.watch != nil {
 		c.mu.Unlock()
-		c.watch.received(&h, n+int(h.Size))
+		c.watch.received(h, n+int(h.Size))
 		c.mu.Lock()
 	}
-	return true
-}
-
-// receiveRest takes what a Read has left of a frame.
-func (c *Conn) receiveRest() error {
-	r := c.rest
-	c.rest = unfinished{}
-	if r.left == 0 {
-		return nil
-	}
-	if err := r.stream.receiveBulk(&r.header, r.left); err != nil {
-		return c.readError(r.start, err)
-	}
-	c.readAt = c.now()
-	return nil
 }

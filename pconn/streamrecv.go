@@ -85,7 +85,7 @@ func (c *Conn) receiveData(h *packet.Header) error {
 		err = s.checkWindow(h)
 	}
 	if act == actTake && err == nil {
-		c.countAlone(s, h.Size)
+		c.countAlone(s, false, h.Size)
 	}
 	if err != nil || act == actDrop {
 		c.mu.Unlock()
@@ -128,7 +128,7 @@ func (s *Stream) takeBuffered(n int) error {
 		in.buf.filled(len(p))
 		n -= len(p)
 	}
-	poke(in.wake)
+	s.wakeRead()
 	s.spillMore()
 	return nil
 }
@@ -230,7 +230,7 @@ func (s *Stream) handOver() {
 		s.in.into = nil
 	}
 	if s.in.got+s.in.buf.bytes > 0 {
-		poke(s.in.wake)
+		s.wakeRead()
 	}
 }
 
@@ -240,7 +240,7 @@ func (s *Stream) handOver() {
 func (s *Stream) handOverIfDone(frameEnds bool) int {
 	c, in := s.conn, &s.in
 	n := in.got + in.buf.bytes
-	if frameEnds && in.got > 0 && len(in.rest()) == 0 && c.mayLead(s) {
+	if frameEnds && in.got > 0 && len(in.rest()) == 0 && c.mayLead() {
 		s.handOver() // it reads for itself what follows
 		c.alone.handed = true
 		return 0
@@ -250,7 +250,7 @@ func (s *Stream) handOverIfDone(frameEnds bool) int {
 		return 0
 	}
 	s.handOver()
-	c.alone.handed = c.mayLead(s)
+	c.alone.handed = c.mayLead()
 	return n
 }
 
@@ -290,21 +290,31 @@ func (c *Conn) receiveCredit(h *packet.Header) error {
 	}
 	c.mu.Lock()
 	s, act, err := c.findStream(h, streamCredit)
-	amount := h.Flags >> 1
+	amount, starved := h.Flags>>1, s != nil && s.starved()
 	if err == nil && act == actTake && !s.out.window.allow(amount) {
 		err = violation("CREDIT of %d bytes for stream %s, which may send %d: the most in all is %d",
 			amount, streamName(h), s.out.window.credit, int64(maxCredit))
 	}
 	if err == nil && act == actTake {
-		s.queueTurn()
-		if s.out.waits {
-			poke(s.out.wake)
-		} else {
-			c.wakeSender()
-		}
+		c.countAlone(s, true, int64(amount))
+		c.credited(s, starved)
 	}
 	c.mu.Unlock()
 	return err
+}
+
+// credited has the stream send what it may now. A Write that was starved may take what else is allowed for itself. Conn.mu
+// is held, by the receiver.
+func (c *Conn) credited(s *Stream, starved bool) {
+	s.queueTurn()
+	switch {
+	case !s.out.waits:
+		c.wakeSender()
+	case starved && c.mayLead():
+		c.alone.handed = true
+	default:
+		s.wakeWrite()
+	}
 }
 
 func (c *Conn) receiveEnd(h *packet.Header) error {

@@ -164,8 +164,8 @@ func (s *Stream) fail(in, out error) {
 		s.out.err = out
 	}
 	s.conn.closeSpill(s)
-	poke(s.in.wake)
-	poke(s.out.wake)
+	s.wakeRead()
+	s.wakeWrite()
 }
 
 // failStreams tells all streams of the end of the connection, and forgets them: what was received may still

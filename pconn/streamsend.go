@@ -155,7 +155,7 @@ func (s *Stream) sentBuffered(n int) {
 	if left == 0 && cap(o.buf) > keepChunk {
 		o.buf = nil
 	}
-	poke(o.wake)
+	s.wakeWrite()
 }
 
 // streamRef is a part of a writer's memory that is in a batch.
@@ -189,7 +189,7 @@ func (s *Stream) partsLeft() {
 	clear(o.refs)
 	o.refs = o.refs[:0]
 	if len(o.rest) == 0 {
-		poke(o.wake)
+		s.wakeWrite()
 	}
 }
 
@@ -238,17 +238,27 @@ func (c *Conn) unlockAndWrite() {
 	}
 }
 
-// flushAndWait writes if nobody does, or else waits to be told that something about the writer's direction
-// has changed. Conn.mu is held, but not meanwhile.
+// flushAndWait writes if nobody does, or else waits until something about the writer's direction has changed, which it is
+// told of or receives. Conn.mu is held, but not meanwhile.
 func (s *Stream) flushAndWait() {
 	c := s.conn
-	if !c.beginFlush() {
-		s.out.waits = true
-		c.waitWake(&s.out.wake)
-		s.out.waits = false
+	if c.beginFlush() {
+		c.mu.Unlock()
+		c.writeCycle(callerRounds)
+		c.mu.Lock()
 		return
 	}
-	c.mu.Unlock()
-	c.writeCycle(callerRounds)
-	c.mu.Lock()
+	if l := &s.out.lead; l.atWork {
+		if s.starved() {
+			s.receiveCredit()
+			return
+		}
+		// It waits for somebody else's write.
+		l.known.waited()
+		c.leaveLead(l)
+	}
+	s.out.waits = true
+	c.waitWake(&s.out.wake)
+	s.out.waits = false
+	c.takeLead(&s.out.lead)
 }

@@ -20,7 +20,7 @@ func (d *streamDeadline) stop() {
 	}
 }
 
-func (s *Stream) setDeadline(d *streamDeadline, wake *chan struct{}, t time.Time) error {
+func (s *Stream) setDeadline(d *streamDeadline, wake func(), t time.Time) error {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -35,7 +35,7 @@ func (s *Stream) setDeadline(d *streamDeadline, wake *chan struct{}, t time.Time
 	left := time.Until(t)
 	if left <= 0 {
 		d.passed = true
-		poke(*wake)
+		wake()
 		return nil
 	}
 	set := d.set
@@ -44,7 +44,7 @@ func (s *Stream) setDeadline(d *streamDeadline, wake *chan struct{}, t time.Time
 		defer c.mu.Unlock()
 		if d.set == set {
 			d.passed = true
-			poke(*wake)
+			wake()
 		}
 	})
 	return nil
@@ -70,8 +70,9 @@ func poke(wake chan struct{}) {
 	}
 }
 
-func (c *Conn) pokeLater(wake *chan struct{}) {
+// locked calls f with Conn.mu held.
+func (c *Conn) locked(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	poke(*wake)
+	f()
 }

@@ -131,7 +131,7 @@ func (s *sender) linger() uint32 {
 // came one by one, and later where more came together, since their answers need some time. Where there are very many
 // both ends are always busy, and nobody sleeps for long.
 func (c *Conn) beforeWait() (pace int) {
-	if c.held <= eagerUpTo {
+	if c.held <= eagerUpTo && c.alone.bytes < aloneFrom {
 		pace = max(1, min(c.held, maxPace))
 	}
 	c.held = 0

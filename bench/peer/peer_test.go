@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
+	"runtime"
 	"sync"
 	"testing"
 
@@ -114,4 +114,19 @@ func TestFrames(t *testing.T) {
 	assert.Error(t, err, "a length over the limit")
 	_, err = readFrame(bytes.NewReader(frame[:6]), nil)
 	assert.Error(t, err, "a frame that is cut")
+}
+
+// TestPythonProcessesKeepApart wants each process told of another processor, in the cells where that matters.
+func TestPythonProcessesKeepApart(t *testing.T) {
+	found, err := Find("python-g0-apart", "python-g0")
+	require.NoError(t, err)
+	require.Equal(t, []string{"--grace", "0", "--cpu", "0"}, found[0].Python.options(0))
+	require.Equal(t, []string{"--grace", "0", "--cpu", "1"}, found[0].Python.options(1))
+	require.Equal(t, []string{"--grace", "0"}, found[1].Python.options(0))
+	if runtime.GOOS == "linux" {
+		require.Empty(t, found[0].WhyNot(Cell{Size: 16, InFlight: 64}))
+	}
+	require.NotEmpty(t, found[0].WhyNot(Cell{Size: 16, InFlight: 1}))
+	require.NotEmpty(t, found[0].WhyNot(Cell{Size: 64 << 10, InFlight: 64}))
+	require.Empty(t, found[1].WhyNot(Cell{Size: 64 << 10, InFlight: 64}))
 }

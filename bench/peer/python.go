@@ -5,31 +5,43 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 )
 
-// references are the Python package with itself and against packetstream, at its default grace and without one. Its
-// newer release is the one measured.
+// references are the Python package with itself and against packetstream, at its default grace, without one, and without one
+// where each of its processes keeps to a processor of its own. Its newer release is the one measured.
 func references() []*Peer {
 	var all []*Peer
-	for _, grace := range []struct{ suffix, seconds string }{{"-g10", ""}, {"-g0", "0"}} {
+	for _, way := range []struct {
+		suffix, seconds string
+		apart           bool
+	}{{"-g10", "", false}, {"-g0", "0", false}, {"-g0-apart", "0", true}} {
 		for _, ends := range []struct {
 			name           string
 			calls, answers bool
 		}{{"python", true, true}, {"go-to-python", false, true}, {"python-to-go", true, false}} {
 			all = append(all, &Peer{
-				Name: ends.name + grace.suffix, Kind: Reference, Open: packetstreamPeer("", echo, false).Open,
+				Name: ends.name + way.suffix, Kind: Reference, Open: packetstreamPeer("", echo, false).Open,
 				OpenStdio: packetstreamPeer("", echo, false).OpenStdio,
-				Python:    &Python{ends.calls, ends.answers, grace.seconds},
-				Unfit: func(c Cell) string {
-					if c.Size > 64<<10 || c.InFlight > 64 {
-						return "not measured"
-					}
-					return ""
-				},
+				Python:    &Python{ends.calls, ends.answers, way.seconds, way.apart},
+				Unfit:     func(c Cell) string { return unfitForPython(c, way.apart) },
 			})
 		}
 	}
 	return all
+}
+
+// unfitForPython says why the reference is not measured in a cell. Where it is alone with one call none of its threads
+// waits for another, wherever they run.
+func unfitForPython(c Cell, apart bool) string {
+	switch {
+	case c.Size > 64<<10 || c.InFlight > 64 || apart && (c.InFlight < 64 || c.Size > 1<<10):
+		return "not measured"
+	case apart && runtime.GOOS != "linux":
+		return "only Linux keeps a process to a processor"
+	}
+	return ""
 }
 
 // PythonRelease is the release of the reference that is measured.
@@ -75,17 +87,21 @@ func pythonCommand(args ...string) (*exec.Cmd, error) {
 
 // Server returns the command of the answering end.
 func (p *Python) Server() (*exec.Cmd, error) {
-	return pythonCommand(append([]string{"testdata/packetstream/peers/server.py"}, p.graceArgs()...)...)
+	return pythonCommand(append([]string{"testdata/packetstream/peers/server.py"}, p.options(1)...)...)
 }
 
 // Client returns the command of the calling end, to which the answering end's command and its arguments are given.
 func (p *Python) Client(args ...string) (*exec.Cmd, error) {
-	return pythonCommand(append(append([]string{"bench/testdata/reference_client.py"}, p.graceArgs()...), args...)...)
+	return pythonCommand(append(append([]string{"bench/testdata/reference_client.py"}, p.options(0)...), args...)...)
 }
 
-func (p *Python) graceArgs() []string {
-	if p.Grace == "" {
-		return nil
+// options are those of both ends. cpu is the end's processor, if it has one of its own.
+func (p *Python) options(cpu int) (args []string) {
+	if p.Grace != "" {
+		args = append(args, "--grace", p.Grace)
 	}
-	return []string{"--grace", p.Grace}
+	if p.Apart {
+		args = append(args, "--cpu", strconv.Itoa(cpu))
+	}
+	return args
 }

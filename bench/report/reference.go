@@ -15,8 +15,10 @@ const referenceMultiple = 300
 
 var referenceCell = peer.Cell{Size: 16, InFlight: 64}
 
-// graces are the endings of the names of the reference's peers, and how they read.
-var graces = []struct{ suffix, name string }{{"-g10", "default grace"}, {"-g0", "grace 0"}}
+// graces are the endings of the names of the reference's peers, for each way to run it, and how they read.
+var graces = []struct{ suffix, name string }{
+	{"-g10", "default grace"}, {"-g0", "grace 0"}, {"-g0-apart", "grace 0, a processor each"},
+}
 
 // WriteReference writes how packetstream on one end or both stands to the Python reference with itself, round by round:
 // neither may be slower.

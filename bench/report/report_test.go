@@ -137,12 +137,14 @@ func TestFormats(t *testing.T) {
 
 func TestReference(t *testing.T) {
 	r := results()
-	for name, rate := range map[string]float64{"python-g0": 2, "go-to-python-g0": 3, "python-to-go-g0": 1, peer.Default: 599} {
+	for name, rate := range map[string]float64{"python-g0": 2, "go-to-python-g0": 3, "python-to-go-g0": 1, peer.Default: 599,
+		"python-g0-apart": 4, "go-to-python-g0-apart": 5, "python-to-go-g0-apart": 4} {
 		r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: referenceCell, PerSec: rate})
 	}
 	var b bytes.Buffer
 	require.NoError(t, r.WriteReference(&b, Markdown))
 	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0 | 2.00 | 1.50 | 0.50 | 299.50 | less than 300 times |")
+	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0, a processor each | 4.00 | 1.25 | 1.00 | 149.75 | never slower |")
 }
 
 func TestShortFormIsPutBetweenItsMarks(t *testing.T) {

@@ -21,6 +21,7 @@ def main():
   ap.add_argument('--in-flight', type=int, default=1)
   ap.add_argument('--warm', type=float, default=0.1)
   ap.add_argument('--seconds', type=float, default=1.0)
+  ap.add_argument('--cpu', type=int, help='which of its processors this process keeps to')
   ap.add_argument('cmd', nargs='+')
   opts = ap.parse_args()
   pscompat.quiet()
@@ -28,6 +29,8 @@ def main():
   out = os.fdopen(os.dup(1), 'w', buffering=1)
   os.dup2(2, 1)
   proc = subprocess.Popen(opts.cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+  if opts.cpu is not None:  # after the child's start, which would inherit it
+    pscompat.keep_to(opts.cpu)
   send_fd = os.dup(proc.stdin.fileno())
   proc.stdin.close()
   conn = pscompat.connection(

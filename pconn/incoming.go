@@ -15,11 +15,11 @@ type incoming struct {
 	begun   instant
 	run     uint64 // the inliner's state during the inline run, 0 if there was none
 
-	ctxMu sync.Mutex   // guards made, ended and told
+	ctxMu sync.Mutex   // guards made, told and ended
 	made  *madeContext // the context behind that of the handler, once somebody needs one
-	ended bool         // the handler is done
 	told  *told        // what was said beside the request and the answer, or nil
 
+	ended  bool // the handler is done; guarded by ctxMu
 	marked bool // its handler is marked NonBlocking, and it is the receiver's scratch
 
 	// Guarded by Conn.mu.

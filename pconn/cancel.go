@@ -98,22 +98,22 @@ func (c *Conn) cancelled(h *packet.Header) error {
 	if err != nil {
 		return badFrame(h, payload, err)
 	}
-	in, unused := c.abandon(f.Channel, h.Tag)
+	handler, unused := c.abandon(f.Channel, h.Tag)
 	c.dropFiles(unused)
-	if in == nil {
+	if handler == nil {
 		return nil
 	}
 	cause := &CancelError{Code: f.Code, Text: f.Text, Deadline: f.Reason == frame.ReasonDeadline}
-	if _, own := (*handlerContext)(in).callersDeadline(); !own || !cause.Deadline {
+	if _, own := handler.callersDeadline(); !own || !cause.Deadline {
 		// Otherwise that ends the context in a moment, in the way of deadlines.
-		(*handlerContext)(in).end(cause)
+		handler.end(cause)
 	}
 	return nil
 }
 
-// abandon gives a request of the peer up. It returns the request if its handler is at work, else the files that nobody
+// abandon gives a request of the peer up. It returns the context of its handler if that is at work, else the files that nobody
 // will take.
-func (c *Conn) abandon(channel, tag uint64) (atWork *incoming, unused []*os.File) {
+func (c *Conn) abandon(channel, tag uint64) (atWork *handlerContext, unused []*os.File) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &c.st
@@ -135,11 +135,11 @@ func (c *Conn) abandon(channel, tag uint64) (atWork *incoming, unused []*os.File
 	c.counters.CancelsIn.Add(1)
 	in.abandoned = true
 	if in.state != incomingQueued {
-		return in, nil
+		return in.ctx, nil
 	}
 	s.queue.remove(in)
 	s.incoming.remove(in)
 	in.state = incomingDone
 	c.step()
-	return nil, in.req.TakeFiles()
+	return nil, in.ctx.req.TakeFiles()
 }

@@ -24,11 +24,12 @@ type Conn struct {
 	hooks    *aside.Queue[func(*Conn)] // OnRecvEOF and OnSendEOF; nil without either
 	counters Counters
 	inline   inliner
-	scratch  *scratch // of marked handlers; the receiver's
-	burst    burst    // kept for its next use; the receiver's
-	held     int      // packets since receiving last waited; the receiver's
-	portion  portion  // of what has come; the receiver's
-	given    *Stream  // whose Read has got something and may get more; the receiver's
+	scratch  *scratch  // of marked handlers; the receiver's
+	burst    burst     // kept for its next use; the receiver's
+	spare    *incoming // for the next request, or nil; the receiver's
+	held     int       // packets since receiving last waited; the receiver's
+	portion  portion   // of what has come; the receiver's
+	given    *Stream   // whose Read has got something and may get more; the receiver's
 	alone    alone
 	rest     unfinished
 	channels channelTable

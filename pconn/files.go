@@ -192,10 +192,10 @@ func (s *sender) takeHandles() []*bufio.Handles {
 func (c *Conn) finishFiles(in *incoming, r *Reply, err error) error {
 	files := r.filesBeside()
 	if err == nil && len(files) > 0 {
-		err = c.replyFiles(in, files)
+		err = c.replyFiles(in.ctx, files)
 	}
 	closeFiles(files)
-	closeFiles(in.req.TakeFiles())
+	closeFiles(in.ctx.req.TakeFiles())
 	return err
 }
 
@@ -206,7 +206,7 @@ func closeFiles(list []*os.File) {
 }
 
 // replyFiles makes the files of an answer ready to be sent.
-func (c *Conn) replyFiles(in *incoming, files []*os.File) error {
+func (c *Conn) replyFiles(h *handlerContext, files []*os.File) error {
 	most, err := 0, error(&FilesError{Reason: "the caller cannot have them"})
 	if c.files.passes && c.ext.on.Load() {
 		most, err = c.peersFiles()
@@ -221,20 +221,20 @@ func (c *Conn) replyFiles(in *incoming, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	in.ctxMu.Lock()
-	defer in.ctxMu.Unlock()
-	if in.told == nil {
-		in.told = new(told)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.told == nil {
+		h.told = new(told)
 	}
-	in.told.files = handles
+	h.told.files = handles
 	return nil
 }
 
 // closeUnsent closes the files of an answer that was not queued.
-func (in *incoming) closeUnsent() {
-	if in.told != nil {
-		in.told.files.Close()
-		in.told.files = nil
+func (h *handlerContext) closeUnsent() {
+	if h.told != nil {
+		h.told.files.Close()
+		h.told.files = nil
 	}
 }
 

@@ -2,14 +2,25 @@ package pconn
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
 )
 
-// handlerContext is the context of one handler: the request that it answers, seen as a context. It takes no
-// memory until somebody waits on it or looks a value up in it: most handlers return before.
-type handlerContext incoming
+// handlerContext is what one handler sees, and may keep: its request and its context. It is one of the two pieces of memory
+// that a request takes. The context behind it takes more only when somebody waits on it or looks a value up in it: most
+// handlers return before.
+type handlerContext struct {
+	req  Request
+	conn *Conn
+	in   *incoming // until the handler has returned; guarded by Conn.mu
+
+	mu    sync.Mutex   // guards made, told and ended
+	made  *madeContext // the context behind it, once somebody needs one
+	told  *told        // what was said beside the request and the answer, or nil
+	ended bool         // the handler is done
+}
 
 // madeContext is a context of package context's behind that of a handler.
 type madeContext struct {
@@ -18,8 +29,8 @@ type madeContext struct {
 	stop   context.CancelFunc // of the deadline's timer, or nil
 }
 
-// incomingKey is the key by which a context says which handler it belongs to.
-type incomingKey struct{}
+// handlerKey is the key by which a context says which handler it belongs to.
+type handlerKey struct{}
 
 // told is what a caller said beside its request, and a handler beside its answer.
 type told struct {
@@ -39,8 +50,8 @@ func (h *handlerContext) Deadline() (time.Time, bool) {
 
 // callersDeadline returns the deadline that came with the request, if one did.
 func (h *handlerContext) callersDeadline() (time.Time, bool) {
-	h.ctxMu.Lock()
-	defer h.ctxMu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.told == nil {
 		return time.Time{}, false
 	}
@@ -50,8 +61,8 @@ func (h *handlerContext) callersDeadline() (time.Time, bool) {
 func (h *handlerContext) Done() <-chan struct{} { return h.context().Done() }
 
 func (h *handlerContext) Err() error {
-	h.ctxMu.Lock()
-	defer h.ctxMu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch {
 	case h.made != nil:
 		return h.made.Err()
@@ -66,16 +77,16 @@ func (h *handlerContext) Err() error {
 }
 
 func (h *handlerContext) Value(key any) any {
-	if key == (incomingKey{}) {
-		return (*incoming)(h)
+	if key == (handlerKey{}) {
+		return h
 	}
 	return h.context().Value(key)
 }
 
 // context returns the context behind h, with which context.Cause and derived contexts work.
 func (h *handlerContext) context() context.Context {
-	h.ctxMu.Lock()
-	defer h.ctxMu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.make()
 	return h.made.Context
 }
@@ -106,13 +117,13 @@ func (m *madeContext) end(cause error) {
 
 // end cancels the context. Only the first cause counts.
 func (h *handlerContext) end(cause error) {
-	h.ctxMu.Lock()
+	h.mu.Lock()
 	if cause != context.Canceled && !h.ended {
 		h.make() // it remembers the cause
 	}
 	h.ended = true
 	made := h.made
-	h.ctxMu.Unlock()
+	h.mu.Unlock()
 	if made != nil {
 		made.end(cause)
 	}
@@ -120,8 +131,8 @@ func (h *handlerContext) end(cause error) {
 
 // setReply sets the metadata of the answer, unless the handler has returned.
 func (h *handlerContext) setReply(md Metadata) bool {
-	h.ctxMu.Lock()
-	defer h.ctxMu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.ended {
 		return false
 	}
@@ -134,19 +145,16 @@ func (h *handlerContext) setReply(md Metadata) bool {
 
 // reply returns the metadata that setReply has set. The handler has returned.
 func (h *handlerContext) reply() *Metadata {
-	h.ctxMu.Lock()
-	defer h.ctxMu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.told == nil {
 		return nil
 	}
 	return h.told.reply
 }
 
-// handlerOf returns the request of this connection whose handler ctx belongs to, or nil.
-func (c *Conn) handlerOf(ctx context.Context) *incoming {
-	in, _ := ctx.Value(incomingKey{}).(*incoming)
-	if in == nil || in.conn != c {
-		return nil
-	}
-	return in
+// handlerOf returns the context of the handler that ctx belongs to, or nil.
+func handlerOf(ctx context.Context) *handlerContext {
+	h, _ := ctx.Value(handlerKey{}).(*handlerContext)
+	return h
 }

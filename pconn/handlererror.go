@@ -60,7 +60,8 @@ func (c *Conn) reportHandlerError(in *incoming, err error) {
 // runErrorHook calls OnHandlerError and waits for it. It has a goroutine of its own, since it may end that
 // or panic, which must cost neither the answer nor receiving.
 func (c *Conn) runErrorHook(in *incoming, err error) {
-	hook := func(*Conn) { c.opts.OnHandlerError(&in.req, err) }
+	req := &in.ctx.req
+	hook := func(*Conn) { c.opts.OnHandlerError(req, err) }
 	call := c.callErrorHook
 	if in.marked {
 		call = c.callNotification

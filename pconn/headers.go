@@ -128,10 +128,10 @@ func (c *Conn) requestHeaders(ctx context.Context, call *call, req *Request, buf
 // hear takes what the caller said beside the request. The handler has not begun.
 func (in *incoming) hear(e *extra) {
 	in.size += e.size
-	in.req.Metadata = e.headers.Metadata
-	in.req.Files = e.takeFiles()
+	in.ctx.req.Metadata = e.headers.Metadata
+	in.ctx.req.Files = e.takeFiles()
 	if e.headers.Timeout > 0 {
-		in.told = &told{deadline: time.Now().Add(e.headers.Timeout)}
+		in.ctx.told = &told{deadline: time.Now().Add(e.headers.Timeout)}
 	}
 }
 
@@ -144,7 +144,7 @@ func (c *Conn) replyHeaders(in *incoming, r *Reply) ([]byte, error) {
 	if r.more != nil && len(r.more.metadata) > 0 {
 		md = &r.more.metadata
 	} else {
-		md = (*handlerContext)(in).reply()
+		md = in.ctx.reply()
 	}
 	if md == nil {
 		return nil, nil
@@ -165,7 +165,7 @@ func (c *Conn) errorHeaders(in *incoming, err error) []byte {
 	var f frame.Headers
 	if told, ok := asHandlers[*handlerError](err); ok {
 		f.Code, f.Details = told.code, told.details
-	} else if deadline, ok := (*handlerContext)(in).callersDeadline(); ok && time.Until(deadline) <= 0 && isHandlers(err, context.DeadlineExceeded) {
+	} else if deadline, ok := in.ctx.callersDeadline(); ok && time.Until(deadline) <= 0 && isHandlers(err, context.DeadlineExceeded) {
 		f.Reason = frame.ReasonDeadline
 	}
 	if err := c.checkMetadata("error", f.Size()); err != nil {

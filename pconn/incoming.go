@@ -1,12 +1,9 @@
 package pconn
 
-import "sync"
-
-// incoming is one request of the peer, from its acceptance to its answer. It is one of the two pieces of
-// memory that a request takes, and the context of its handler too.
+// incoming is one request of the peer, from its acceptance to its answer. What its handler sees, and may keep, is apart
+// from it, in ctx: so an incoming serves one request after another.
 type incoming struct {
-	req     Request // what the handler sees
-	conn    *Conn
+	ctx     *handlerContext
 	handler Handler
 	channel uint64
 	tag     uint64
@@ -15,17 +12,13 @@ type incoming struct {
 	begun   instant
 	run     uint64 // the inliner's state during the inline run, 0 if there was none
 
-	ctxMu sync.Mutex   // guards made, told and ended
-	made  *madeContext // the context behind that of the handler, once somebody needs one
-	told  *told        // what was said beside the request and the answer, or nil
-
-	ended  bool // the handler is done; guarded by ctxMu
 	marked bool // its handler is marked NonBlocking, and it is the receiver's scratch
 
 	// Guarded by Conn.mu.
 	state     incomingState
 	repeated  bool
 	abandoned bool      // the caller gave up: there is no answer
+	left      bool      // the handler has returned, but not all of its calls
 	waits     int32     // calls on this connection in which the handler waits now
 	chain     *incoming // next in the same slot of the table
 	queued    *incoming // next in the run queue
@@ -39,6 +32,25 @@ const (
 	incomingAtWork
 	incomingDone
 )
+
+// newIncoming returns an incoming for a request that is about to be accepted: that of the last one, if its handler did not
+// need a goroutine.
+func (c *Conn) newIncoming() *incoming {
+	in := c.spare
+	if in == nil {
+		return new(incoming)
+	}
+	c.spare = nil
+	return in
+}
+
+// keepIncoming keeps an incoming whose handler is finished for the next request.
+func (c *Conn) keepIncoming(in *incoming) {
+	if !in.left {
+		*in = incoming{}
+		c.spare = in
+	}
+}
 
 // incomingTable finds the requests at work by channel and tag, both of the peer's choice: a seed
 // unknown to the peer keeps it from filling one slot. Guarded by Conn.mu.

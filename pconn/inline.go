@@ -128,7 +128,7 @@ func (c *Conn) runInline(in *incoming) bool {
 	// From here on t may be somebody else's, as receiving may be.
 	in.run = n.begin(t)
 	c.watchRun(period)
-	reply, err := c.invoke((*handlerContext)(in), in, c.mark())
+	reply, err := c.invoke(in.ctx, in, c.mark())
 	next := c.finish(in, reply, err)
 	if !n.over(in.run) {
 		// What finish left to be written when receiving stops has nobody else to write it.
@@ -136,6 +136,7 @@ func (c *Conn) runInline(in *incoming) bool {
 		c.work(next)
 		return false
 	}
+	c.keepIncoming(in)
 	if next != nil {
 		c.startHandler(next)
 	}

@@ -93,17 +93,17 @@ func (a *annotated) add(md Metadata) Metadata { return append(md[:len(md):len(md
 // RequestOf returns the request whose handler ctx belongs to, for a Typed handler, or nil. Through it a
 // handler has the caller's metadata and its own connection.
 func RequestOf(ctx context.Context) *Request {
-	in, _ := ctx.Value(incomingKey{}).(*incoming)
-	if in == nil {
+	h := handlerOf(ctx)
+	if h == nil {
 		return nil
 	}
-	return &in.req
+	return &h.req
 }
 
 // SetReplyMetadata sets what the answer of the handler that ctx belongs to carries, for a Typed handler;
 // others use Reply.WithMetadata, which counts if both are used. It reports false if ctx belongs to no
 // handler, or the handler has returned.
 func SetReplyMetadata(ctx context.Context, md Metadata) bool {
-	in, _ := ctx.Value(incomingKey{}).(*incoming)
-	return in != nil && (*handlerContext)(in).setReply(md)
+	h := handlerOf(ctx)
+	return h != nil && h.setReply(md)
 }

@@ -34,12 +34,12 @@ func isMarked(h Handler, typ uint64) bool {
 // markedContext is the context of a connection's marked handlers.
 type markedContext struct {
 	context.Context
-	in *incoming
+	handler *handlerContext
 }
 
 func (m *markedContext) Value(key any) any {
-	if key == (incomingKey{}) {
-		return m.in
+	if key == (handlerKey{}) {
+		return m.handler
 	}
 	return m.Context.Value(key)
 }
@@ -50,6 +50,7 @@ var ErrNonBlocking = errors.New("pconn: a handler marked NonBlocking may not cal
 // scratch is what the receiver uses again for each request to a marked handler.
 type scratch struct {
 	in   incoming
+	seen handlerContext
 	ctx  markedContext
 	buf  []byte // of the payload, if that is not in the input's buffer
 	lent bool   // buf belongs to a batch
@@ -57,7 +58,7 @@ type scratch struct {
 
 func newScratch(c *Conn) *scratch {
 	s := new(scratch)
-	s.ctx = markedContext{c.base, &s.in}
+	s.ctx = markedContext{c.base, &s.seen}
 	return s
 }
 
@@ -74,10 +75,9 @@ func (c *Conn) runMarked(h *packet.Header, handler Handler, judged bool) (done b
 	if err != nil {
 		return true, err
 	}
+	s.seen = handlerContext{conn: c, in: &s.in, req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c}}
 	s.in = incoming{
-		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.readAt,
-		req:    Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
-		marked: true,
+		ctx: &s.seen, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.readAt, marked: true,
 	}
 	v, text, err := c.admit(h, nil, &s.in, judged)
 	switch {

@@ -1,5 +1,7 @@
 package pconn
 
+import "math"
+
 // Two ends that always wait for each other's whole round work in turns: one computes while the other has nothing to do.
 // So many packets leave in portions, and both work at once. A portion has to be worth its system calls, at both ends.
 
@@ -21,13 +23,13 @@ func worthWrite(packets, bytes, round int) bool {
 // portion is the part of what has come that is answered by one write: of one read, or of many that have all found something at
 // once, since before receiving waits all answers leave.
 type portion struct {
-	requests int   // in it, until now
-	size     int   // bytes
+	requests int32 // in it, until now
+	size     int32 // bytes
 	begun    int64 // where in the input its first request is
 }
 
 // arrived is called when a read has brought so many bytes.
-func (p *portion) arrived(buffered int) { p.size = buffered / portions }
+func (p *portion) arrived(buffered int) { p.size = int32(min(buffered/portions, math.MaxInt32)) }
 
 // end is called when the answers to all of it leave.
 func (p *portion) end() { p.requests = 0 }
@@ -39,7 +41,7 @@ func (p *portion) over(at int64) bool {
 		return false
 	}
 	took := int(at - p.begun)
-	if took < p.size || !worthWrite(p.requests, took, 0) {
+	if took < int(p.size) || !worthWrite(int(p.requests), took, 0) {
 		return false
 	}
 	p.end()

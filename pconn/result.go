@@ -87,8 +87,8 @@ func (r *Result) waitsOn(ctx context.Context) *Conn {
 	if r.conn != nil {
 		return r.conn
 	}
-	if in, _ := ctx.Value(incomingKey{}).(*incoming); in != nil {
-		return in.conn
+	if h := handlerOf(ctx); h != nil {
+		return h.conn
 	}
 	return nil
 }

@@ -151,7 +151,7 @@ func (c *Conn) sendTime() instant {
 // then receiving goes elsewhere first. Headers are what goes before it, as it is on the wire.
 func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []byte) *incoming {
 	h := responseHeader(in.channel, in.tag, ok, flags, len(payload))
-	if c.inPieces(len(payload)) && !in.marked && (in.told == nil || in.told.files == nil) {
+	if c.inPieces(len(payload)) && !in.marked && (in.ctx.told == nil || in.ctx.told.files == nil) {
 		return c.respondLarge(in, &h, payload, headers)
 	}
 	c.mu.Lock()
@@ -191,8 +191,8 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []b
 // appendAnswer queues an answer and what goes before it. Conn.mu is held.
 func (c *Conn) appendAnswer(in *incoming, h *packet.Header, payload, headers []byte) (first, q queued) {
 	c.st.sender.hold = c.opts.Grace == 0 && c.runsInline(in)
-	if in.told != nil {
-		in.told.files = c.appendFiles(in.tag, frame.FlagResponse, in.told.files)
+	if told := in.ctx.told; told != nil {
+		told.files = c.appendFiles(in.tag, frame.FlagResponse, told.files)
 	}
 	first = c.appendResponseHeaders(in, headers)
 	q, ref := c.append(h, payload, len(payload) >= gatherFrom)

@@ -81,16 +81,15 @@ func (c *Conn) repeatedTag(h *packet.Header, in *incoming) error {
 // accept takes up a request whose payload is there, and runs its handler as soon as there is a place:
 // inline, if that may be. It reports whether this goroutine still receives.
 func (c *Conn) accept(h *packet.Header, more *extra, handler Handler, payload []byte, judged bool) (goOn bool, err error) {
-	in := &incoming{
-		conn: c, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.readAt,
-		req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c},
-	}
+	in := c.newIncoming()
+	in.ctx = &handlerContext{conn: c, in: in, req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c}}
+	in.handler, in.channel, in.tag, in.typ, in.size, in.begun = handler, h.Channel, h.Tag, h.Type-1, h.Size, c.readAt
 	if more != nil {
 		in.hear(more)
 	}
 	v, text, err := c.admit(h, more, in, judged)
 	if more != nil && (err != nil || v < verdictBusy) {
-		c.dropFiles(in.req.Files)
+		c.dropFiles(in.ctx.req.Files)
 	}
 	switch {
 	case err != nil:
@@ -154,7 +153,7 @@ func (c *Conn) startHandler(in *incoming) { go c.work(in) }
 // work runs a handler, and after it, in the same place, those that wait for one.
 func (c *Conn) work(in *incoming) {
 	for in != nil {
-		reply, err := c.invoke((*handlerContext)(in), in, c.mark())
+		reply, err := c.invoke(in.ctx, in, c.mark())
 		in = c.finish(in, reply, err)
 	}
 }
@@ -163,7 +162,7 @@ func (c *Conn) work(in *incoming) {
 // run next in its place. Conn.mu is held.
 func (c *Conn) finishHandler(in *incoming) *incoming {
 	s := &c.st
-	in.state = incomingDone
+	in.state, in.ctx.in, in.left = incomingDone, nil, in.waits > 0
 	s.incoming.remove(in)
 	s.workers--
 	if in.waits == 0 {
@@ -193,7 +192,7 @@ func (c *Conn) dropQueued() {
 		in.state = incomingDone
 		c.st.incoming.remove(in)
 		c.counters.DroppedRequests.Add(1)
-		unused = append(unused, in.req.TakeFiles()...)
+		unused = append(unused, in.ctx.req.TakeFiles()...)
 	}
 	c.step()
 	c.mu.Unlock()
@@ -219,17 +218,19 @@ func (c *Conn) leavePlace(ctx context.Context) (*incoming, error) {
 	if c.counters.RequestsIn.Load() == 0 {
 		return nil, nil // there was none
 	}
-	in := c.handlerOf(ctx)
-	if in == nil {
+	h := handlerOf(ctx)
+	if h == nil || h.conn != c {
 		return nil, nil
-	}
-	if in.marked {
-		return nil, ErrNonBlocking
 	}
 	c.mu.Lock()
-	if in.state != incomingAtWork {
+	in := h.in
+	switch {
+	case in == nil:
 		c.mu.Unlock()
-		return nil, nil
+		return nil, nil // the handler has returned
+	case in.marked:
+		c.mu.Unlock()
+		return nil, ErrNonBlocking
 	}
 	var next *incoming
 	in.waits++
@@ -278,7 +279,7 @@ func (c *Conn) invoke(ctx context.Context, in *incoming, _ mark) (reply Reply, e
 		c.takeReceiving(in.run)
 		go func() { c.work(c.finish(in, Reply{}, errGoexit)) }()
 	}()
-	reply, err = in.handler.ServePacket(ctx, &in.req)
+	reply, err = in.handler.ServePacket(ctx, &in.ctx.req)
 	returned = true
 	return reply, err
 }
@@ -293,18 +294,19 @@ func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
 		payload = reply.bytes()
 		err = c.checkReply(&reply, payload)
 	}
-	(*handlerContext)(in).end(context.Canceled)
+	in.ctx.end(context.Canceled)
 	var headers []byte
 	if err == nil {
 		headers, err = c.replyHeaders(in, &reply)
 	}
-	if reply.more != nil || len(in.req.Files) > 0 {
+	if reply.more != nil || len(in.ctx.req.Files) > 0 {
 		err = c.finishFiles(in, &reply, err)
 	}
 	if err == nil {
+		handler := in.ctx
 		next := c.respond(in, true, reply.flags, payload, headers)
 		if reply.more != nil {
-			in.closeUnsent()
+			handler.closeUnsent()
 		}
 		return next
 	}

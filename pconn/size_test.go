@@ -13,3 +13,8 @@ func TestSizesOfWhatAnIdleConnectionHolds(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(Conn{}), uintptr(2304-8))
 	require.LessOrEqual(t, unsafe.Sizeof(batch{}), uintptr(256))
 }
+
+// What a request leaves to the collector decides how often that runs, which costs more than all else of a small one.
+func TestSizeOfWhatARequestLeaves(t *testing.T) {
+	require.LessOrEqual(t, unsafe.Sizeof(handlerContext{}), uintptr(176))
+}

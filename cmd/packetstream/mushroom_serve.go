@@ -42,7 +42,7 @@ func newMushroomServeCommand() *cobra.Command {
 		Long: `Serve methods to test clients with: ping, echo, slow, note and notes, push, ask, broadcast, the fail_... methods
 and others. With --demo, serve a page with a chat and a ticker for the browser instead.
 
-The address is printed on standard error. SIGINT and SIGTERM end all sessions and the server.`,
+The address is told on standard error, after LISTENING. SIGINT and SIGTERM end all sessions and the server.`,
 		Example: `  packetstream mushroom serve --listen localhost:8080
   packetstream mushroom serve --demo
   packetstream mushroom call ping -- packetstream mushroom serve --stdio`,
@@ -116,7 +116,7 @@ func (s *mushroomServe) serveHTTP(ctx context.Context, cmd *cobra.Command, handl
 	if err != nil {
 		return errors.Join(err, shutdown(ctx))
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "listening on http://%s/%s\n", listener.Addr(), strings.TrimLeft(s.path, "/"))
+	fmt.Fprintf(cmd.ErrOrStderr(), "LISTENING http://%s/%s\n", listener.Addr(), strings.TrimLeft(s.path, "/"))
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	failed := make(chan error, 1)
 	// It ends with the server's Shutdown below.

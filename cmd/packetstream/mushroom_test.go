@@ -63,7 +63,7 @@ func startMushroom(t *testing.T, args ...string) string {
 		stop()
 		assert.NoError(t, <-done)
 	})
-	address := regexp.MustCompile(`listening on (http://\S+)`)
+	address := regexp.MustCompile(`LISTENING (http://\S+)`)
 	require.Eventually(t, func() bool { return address.MatchString(errs.String()) }, 10*time.Second, time.Millisecond)
 	return address.FindStringSubmatch(errs.String())[1]
 }

@@ -26,7 +26,7 @@ type prpcServe struct {
 	readTimeout      time.Duration
 	handshakeTimeout time.Duration
 
-	out io.Writer
+	errOut io.Writer
 }
 
 func newPRPCServeCommand() *cobra.Command {
@@ -34,7 +34,7 @@ func newPRPCServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [flags]",
 		Short: "Serve methods over WebSockets, or on standard input and output",
-		Long: `Serve methods over WebSockets until interrupted. The URL is printed on standard output when
+		Long: `Serve methods over WebSockets until interrupted. The URL is told on standard error, after LISTENING, when
 connections are accepted. With --stdio, serve one connection on standard input and
 output instead, until it ends.
 
@@ -47,7 +47,7 @@ SIGTERM and SIGINT close the connections.
   packetstream prpc serve --stdio --handler test`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s.out = cmd.OutOrStdout()
+			s.errOut = cmd.ErrOrStderr()
 			ctx, stop := untilInterrupted(cmd.Context())
 			defer stop()
 			return s.run(ctx, cmd)
@@ -99,9 +99,7 @@ func (s *prpcServe) serve(ctx context.Context, options *prpc.Options) error {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	if _, err := fmt.Fprintf(s.out, "ws://%s%s\n", listener.Addr(), s.path); err != nil {
-		return errors.Join(err, server.Close(), methods.Close())
-	}
+	fmt.Fprintf(s.errOut, "LISTENING ws://%s%s\n", listener.Addr(), s.path)
 	select {
 	case <-ctx.Done():
 	case err = <-served:

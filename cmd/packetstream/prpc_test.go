@@ -36,16 +36,19 @@ func servePRPC(t *testing.T, args ...string) string {
 	r, w := io.Pipe()
 	root := newRootCommand()
 	root.SetArgs(append([]string{"prpc", "serve", "--listen", "127.0.0.1:0"}, args...))
-	root.SetOut(w)
+	root.SetOut(io.Discard)
+	root.SetErr(w)
 	served := make(chan error, 1)
 	go func() { served <- root.ExecuteContext(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		assert.NoError(t, <-served)
 	})
-	url, err := bufio.NewReader(r).ReadString('\n')
+	line, err := bufio.NewReader(r).ReadString('\n')
 	require.NoError(t, err)
-	return strings.TrimSpace(url)
+	url, found := strings.CutPrefix(strings.TrimSpace(line), "LISTENING ")
+	require.True(t, found, line)
+	return url
 }
 
 func TestPRPCCall(t *testing.T) {
@@ -185,7 +188,11 @@ func TestPRPCServeEnds(t *testing.T) {
 		cmd := command(t, append([]string{"prpc", "serve"}, args...)...)
 		in, err := cmd.StdinPipe()
 		require.NoError(t, err)
-		out, err := cmd.StdoutPipe()
+		says := cmd.StderrPipe
+		if len(args) == 1 {
+			says = cmd.StdoutPipe
+		}
+		out, err := says()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
 		if len(args) == 1 {

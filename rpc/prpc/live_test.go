@@ -182,13 +182,23 @@ func benchGo(b *testing.B, url string, inflight int, stream bool) {
 }
 
 func echoUnary(b *testing.B, c *prpc.Conn, count *int, deadline time.Time) error {
-	for time.Now().Before(deadline) {
-		if _, err := c.Call(b.Context(), "echo.args", benchPayload); err != nil {
+	for time.Until(deadline) > 0 {
+		got, err := c.Call(b.Context(), "echo.args", benchPayload)
+		if err != nil {
 			return err
+		}
+		if list, ok := got.([]any); !ok || len(list) != 1 || !isPayload(list[0]) {
+			return fmt.Errorf("echo of %v", got)
 		}
 		*count++
 	}
 	return nil
+}
+
+// isPayload tells an echo of the payload. The original's program looks too.
+func isPayload(got any) bool {
+	data, ok := got.([]byte)
+	return ok && bytes.Equal(data, benchPayload)
 }
 
 func echoStream(b *testing.B, c *prpc.Conn, count *int, deadline time.Time) error {
@@ -197,12 +207,16 @@ func echoStream(b *testing.B, c *prpc.Conn, count *int, deadline time.Time) erro
 		return err
 	}
 	defer call.Cancel()
-	for time.Now().Before(deadline) {
+	for time.Until(deadline) > 0 {
 		if err := call.Stream().Send(b.Context(), benchPayload); err != nil {
 			return err
 		}
-		if _, err := call.Stream().Recv(b.Context()); err != nil {
+		got, err := call.Stream().Recv(b.Context())
+		if err != nil {
 			return err
+		}
+		if !isPayload(got) {
+			return fmt.Errorf("echo of %v", got)
 		}
 		*count++
 	}

@@ -17,7 +17,8 @@ PAYLOAD = b"sixteen bytes ok"
 async def unary(connection, deadline):
     count = 0
     while time.monotonic() < deadline:
-        await connection.call_simple("echo.args", PAYLOAD)
+        if await connection.call_simple("echo.args", PAYLOAD) != [PAYLOAD]:
+            raise ValueError("another echo")
         count += 1
     return count
 
@@ -27,7 +28,8 @@ async def stream(connection, deadline):
     async with connection.call_bistream("echo.duplex") as call:
         while time.monotonic() < deadline:
             await call.stream.send(PAYLOAD)
-            await call.stream.receive()
+            if await call.stream.receive() != PAYLOAD:
+                raise ValueError("another echo")
             count += 1
         await call.result
     return count

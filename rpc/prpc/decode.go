@@ -13,6 +13,13 @@ import (
 // decodeAny returns the value at the start of b and what follows it. The bytes passed
 // the scanner. Nothing of the result refers to b.
 func decodeAny(b []byte) (any, []byte, error) {
+	// Most texts and binaries are short, and the library takes longer to find that out.
+	switch f, n := shortForm(b); {
+	case f == formBinary && n <= len(b):
+		return append([]byte{}, b[2:n]...), b[n:], nil
+	case f == formText && n <= len(b):
+		return string(b[1:n]), b[n:], nil
+	}
 	switch msgp.NextType(b) {
 	case msgp.NilType:
 		rest, err := msgp.ReadNilBytes(b)

@@ -53,8 +53,8 @@ func (m *message) encode() ([]byte, error) {
 }
 
 func (m *message) encodeCallStart() ([]byte, error) {
-	r := Request{name: m.method, args: m.args, keywords: m.keywords}
-	r.method, r.named = new(session).methodName(m.method)
+	r := Request{args: m.args, keywords: m.keywords}
+	r.method, _ = methodText(m.method)
 	args, err := r.Args()
 	if err != nil {
 		return nil, err
@@ -169,5 +169,10 @@ func ShortSize(b []byte) int {
 	}
 }
 
-// ScalarSize is scalarSize.
-func ScalarSize(b []byte) int { return scalarSize(b) }
+// ScalarSize is the size of a value that is a scalar of a short form, else 0.
+func ScalarSize(b []byte) int {
+	if f, n := shortForm(b); f == formScalar {
+		return n
+	}
+	return 0
+}

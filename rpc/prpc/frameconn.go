@@ -32,10 +32,12 @@ type frameConn struct {
 	left    uint64 // what the library has yet to read of a frame that it began
 	pieces  bool   // the library has begun a message in pieces, of which more are to come
 	seen    int    // messages received since the last wait
+	round   int    // messages received between the two waits before
 	before  func() // called before it waits
 
-	// more says that receive will not wait. It is the receiver's.
-	more bool
+	// more says that receive will not wait, and recent how many messages have come without one. They are the receiver's.
+	more   bool
+	recent int
 
 	// keys are random bytes for masks, of which used are spent. They and held are send's and trySend's,
 	// which are called one at a time.
@@ -99,7 +101,7 @@ func (c *frameConn) lend(limit int) (message []byte, lent bool, err error) {
 		maskPayload(message, h.key)
 	}
 	c.known = c.ahead(limit)
-	c.more = c.known
+	c.more, c.recent = c.known, max(c.seen, c.round)
 	return message, lent, nil
 }
 
@@ -160,7 +162,7 @@ func (c *frameConn) aboutToWait() (pace int) {
 	if 0 < c.seen && c.seen <= eagerUpTo {
 		pace = 1 + c.seen/2
 	}
-	c.seen = 0
+	c.round, c.seen = c.seen, 0
 	c.before()
 	return pace
 }

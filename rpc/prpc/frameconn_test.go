@@ -94,3 +94,40 @@ func TestTrySendBehindAStuckControlFrame(t *testing.T) {
 	require.Len(t, payloads, 2)
 	assert.Equal(t, "message", payloads[1])
 }
+
+// A portion is half of what comes between two waits, within its bounds.
+func TestPortion(t *testing.T) {
+	var frames []byte
+	for range 200 {
+		frames = appendFrame(frames, []byte("message"), nil)
+	}
+	c := newFrameConn(io.NopCloser(nil), bufio.InputBytes(frames), bufio.NewOutput(io.Discard), false)
+	c.beforeWait(func() {})
+	s := &session{lender: &wsCarrier{frames: c}}
+	assert.Equal(t, minPortion, s.portion())
+	for _, step := range []struct {
+		messages int
+		waits    bool // before them
+		want     int
+	}{
+		{10, false, minPortion},
+		{40, false, 25},
+		{50, false, maxPortion},
+		{1, true, maxPortion}, // a hundred came before
+		{44, true, 22},
+		{1, true, 22},
+		{1, true, minPortion},
+	} {
+		if step.waits {
+			c.aboutToWait()
+		}
+		for range step.messages {
+			_, lent, err := c.receive(100)
+			require.NoError(t, err)
+			require.True(t, lent)
+			c.giveBack()
+		}
+		assert.Equal(t, step.want, s.portion(), "%+v", step)
+	}
+	assert.Equal(t, minPortion, (&session{}).portion())
+}

@@ -74,10 +74,12 @@ const (
 	// aloneBytes is the size up to which a message may be written by the goroutine it
 	// comes from: what a socket's buffer takes at once.
 	aloneBytes = 4 << 10
-	// heldMessages is how many answers are held back at most to leave together, while there are more calls to answer: enough to make
-	// the write cheap, and few enough that a peer with 64 calls in flight has work of its own meanwhile.
-	heldMessages = 16
-	// heldReads is how many reads answers are held back at most, while each read finds something at once: enough for heldMessages to
+	// minPortion and maxPortion are how many answers are held back at most to leave together, while there are more calls to answer:
+	// enough to make the write cheap at both ends, and few enough that a peer with twice as many calls in flight, or with some dozens,
+	// has work of its own meanwhile.
+	minPortion = 16
+	maxPortion = 32
+	// heldReads is how many reads answers are held back at most, while each read finds something at once: enough for a portion to
 	// come together from a peer that calls, and few enough that one which sends much else does not notice.
 	heldReads = 16
 	// lentBytes is the size, in bytes and with its frame's header, of the largest message that is used where it was read to. Larger ones

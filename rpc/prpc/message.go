@@ -197,7 +197,10 @@ func appendCallStart(b []byte, id callID, t CallType, method string, args []any,
 			return b, err
 		}
 	}
-	return appendValue(b, keywords)
+	if len(keywords) == 0 {
+		return msgp.AppendMapHeader(b, 0), nil
+	}
+	return appendTextMap(b, keywords, encodeDepth)
 }
 
 func appendStreamMessage(b []byte, kind MessageType, id callID, v any) ([]byte, error) {

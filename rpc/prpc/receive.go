@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/packetstream/packetstream/internal/inline"
 )
 
 // receive is the receiver: it takes one message after the other and waits for
@@ -173,16 +175,36 @@ func (s *session) accept(m *message) (*Request, error) {
 	return r, nil
 }
 
-// methodName returns the text of a method's name, or what it is instead of a text. The same name as the last time takes no memory.
-func (s *session) methodName(raw Raw) (name string, text bool) {
+// lastMethod is what is known of the method that was called last, which is likely to be called again. It belongs to the receiver.
+type lastMethod struct {
+	raw    string // the name as it travels
+	name   string // its text, or what it is instead of a text
+	text   bool
+	kind   *inline.Kind
+	method Method // nil if it takes a locator to find it
+}
+
+// methodNamed returns what is known of the method with a name.
+func (s *session) methodNamed(raw Raw) *lastMethod {
+	l := &s.last
+	if l.kind != nil && string(raw) == l.raw {
+		return l
+	}
+	*l = lastMethod{raw: string(raw), kind: s.kinds.Of(raw)}
+	l.name, l.text = methodText(raw)
+	if tree, ours := s.conn.options.Methods.(*methodTree); ours && l.text {
+		l.method = tree.methods[l.name]
+	}
+	return l
+}
+
+// methodText returns the text of a method's name, or what it is instead of a text.
+func methodText(raw Raw) (name string, text bool) {
 	if msgp.NextType(raw) != msgp.StrType {
 		return kindName(raw), false
 	}
-	b, _, err := msgp.ReadStringZC(raw)
-	if string(b) != s.lastName {
-		s.lastName = string(b)
-	}
-	return s.lastName, err == nil
+	name, _, err := msgp.ReadStringBytes(raw)
+	return name, err == nil
 }
 
 // finish gives a call its answer.

@@ -63,11 +63,14 @@ func (u *unpausing) more() bool                      { return len(u.coming) > 0 
 func (u *unpausing) polled() bool                    { return false }
 func (u *unpausing) giveBack()                       {}
 func (u *unpausing) beforeWait(func())               {} // it never waits
+func (u *unpausing) recent() int                     { return 1 << 10 }
 
 func (u *unpausing) borrow() (message []byte, lent bool, err error) {
 	message, err = u.Receive()
 	return message, false, err
 }
+
+var _ lender = (*unpausing)(nil) // else the test would be of something else
 
 // TestAnswersToAPeerThatNeverPauses leave all the same, though more of them might leave together.
 func TestAnswersToAPeerThatNeverPauses(t *testing.T) {

@@ -18,15 +18,17 @@ type Request struct {
 	session  *session
 	id       callID
 	kind     CallType
-	name     Raw
-	method   string // name as a text to look up or to show
-	named    bool   // it is a text
+	method   string       // name as a text to look up or to show
+	named    bool         // it is a text
+	habit    *inline.Kind // what is known of how long the method takes; the receiver's
+	known    Method       // the method, if it was found with the name
 	args     Raw
 	keywords Raw
 	stream   *Stream
 	turn     inline.Turn   // of the goroutine that runs the method
 	own      methodContext // the method's context, if it has one
-	memory   []byte        // of name, args and keywords, if they had to be copied
+	portion  int           // session.portion when it came
+	memory   []byte        // of args and keywords, if they had to be copied
 	exposed  bool          // others than this package have seen it
 	spent    bool          // nobody has seen it, and nobody will: it can be used again
 
@@ -46,12 +48,13 @@ func newRequest(s *session, m *message) *Request {
 		r = new(Request)
 	}
 	*r = Request{
-		session: s, id: m.id, kind: m.callType, name: m.method, args: m.args, keywords: m.keywords, memory: r.memory,
+		session: s, id: m.id, kind: m.callType, args: m.args, keywords: m.keywords, memory: r.memory, portion: s.portion(),
 	}
 	if m.lent {
 		r.copyFields()
 	}
-	r.method, r.named = s.methodName(m.method)
+	l := s.methodNamed(m.method)
+	r.method, r.named, r.habit, r.known = l.name, l.text, l.kind, l.method
 	r.state.to(CallAccepting)
 	if mode := m.callType.mode(false); mode != 0 {
 		r.stream = newStream(s, mode, r.overflowed)
@@ -62,9 +65,9 @@ func newRequest(s *session, m *message) *Request {
 
 // copyFields copies what was received to memory of the call's own.
 func (r *Request) copyFields() {
-	name, args := len(r.name), len(r.args)
-	r.memory = append(append(append(r.memory[:0], r.name...), r.args...), r.keywords...)
-	r.name, r.args, r.keywords = r.memory[:name], r.memory[name:name+args], r.memory[name+args:]
+	args := len(r.args)
+	r.memory = append(append(r.memory[:0], r.args...), r.keywords...)
+	r.args, r.keywords = r.memory[:args], r.memory[args:]
 }
 
 // Conn returns the connection the call came over, to call back or to look at the peer's
@@ -282,12 +285,10 @@ func (r *Request) locate() (Method, error) {
 	}
 }
 
-// find asks the locator, which does not see the call if it is a tree that has the name itself.
+// find asks the locator, which does not see the call if the method is known.
 func (r *Request) find(locator Locator) (Method, error) {
-	if tree, ours := locator.(*methodTree); ours {
-		if method, ok := tree.methods[r.method]; ok {
-			return method, nil
-		}
+	if r.known != nil {
+		return r.known, nil
 	}
 	r.exposed = true
 	return locator.Locate(r.method, r)

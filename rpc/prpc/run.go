@@ -10,7 +10,7 @@ import (
 // returns at once, any other on one of its own. It reports whether this goroutine still receives.
 func (s *session) run(r *Request) (receives bool) {
 	if r.stream == nil {
-		if kind := s.kinds.Of(r.name); kind.MayRun() {
+		if kind := r.habit; kind.MayRun() {
 			s.conn.methods.Add(1)
 			if s.inline.Run(kind, r) {
 				if r.spent {
@@ -61,7 +61,7 @@ func (s *session) serve(r *Request) {
 func (r *Request) reply(m *buffer) {
 	s := r.session
 	if s.inline.Has(r.turn) && len(m.b) <= s.limits.MessageBytes {
-		taken, enough := s.queue.hold(m)
+		taken, enough := s.queue.hold(m, r.portion)
 		if enough {
 			s.queue.flush()
 		}
@@ -72,6 +72,15 @@ func (r *Request) reply(m *buffer) {
 	}
 	// The wait for room ends with the session at the latest.
 	_ = s.put(context.Background(), m)
+}
+
+// portion returns how many answers are enough to leave while there are more calls to answer: half of what the peer seems to
+// have in flight, so that it has the other half to do with meanwhile. It is the receiver's to call.
+func (s *session) portion() int {
+	if s.lender == nil {
+		return minPortion
+	}
+	return min(max(s.lender.recent()/2, minPortion), maxPortion)
 }
 
 // methodContext is the context of a method, which tells whose it is. A method that asks when it ends, or passes it to

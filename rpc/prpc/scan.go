@@ -101,28 +101,6 @@ func (s *scanner) items(b []byte, n uint64, keyed bool) ([]byte, error) {
 	return b, nil
 }
 
-// scalarSize returns the size of a value at the start of b whose first byte says it: one that is no text, binary, extension or
-// container. It is 0 for any other. Most values are such, and the library takes longer to find that out.
-func scalarSize(b []byte) int {
-	if len(b) == 0 {
-		return 0
-	}
-	switch lead := b[0]; {
-	case lead < 0x80, lead >= 0xe0, lead == 0xc0, lead == 0xc2, lead == 0xc3: // small integers, nil, booleans
-		return 1
-	case lead == 0xcc, lead == 0xd0: // integers of 8 bits
-		return 2
-	case lead == 0xcd, lead == 0xd1: // of 16
-		return 3
-	case lead == 0xce, lead == 0xd2, lead == 0xca: // of 32, and a float
-		return 5
-	case lead == 0xcf, lead == 0xd3, lead == 0xcb: // of 64
-		return 9
-	default:
-		return 0
-	}
-}
-
 // hashable reports whether the value at the start of b can be a key.
 func hashable(b []byte) bool {
 	t := msgp.NextType(b)
@@ -141,27 +119,59 @@ const (
 	formMap
 )
 
+// lead is what the first byte of a value says. Most values are short, and the library takes longer to find that out.
+type lead struct {
+	form form
+	n    uint8 // as shortForm returns it
+}
+
+// leads is by first bytes. It does not change.
+var leads = func() (table [256]lead) {
+	for b := range table {
+		switch {
+		case b < 0x80, b >= 0xe0, b == 0xc0, b == 0xc2, b == 0xc3: // small integers, nil, booleans
+			table[b] = lead{formScalar, 1}
+		case b == 0xcc, b == 0xd0: // integers of 8 bits
+			table[b] = lead{formScalar, 2}
+		case b == 0xcd, b == 0xd1: // of 16
+			table[b] = lead{formScalar, 3}
+		case b == 0xce, b == 0xd2, b == 0xca: // of 32, and a float
+			table[b] = lead{formScalar, 5}
+		case b == 0xcf, b == 0xd3, b == 0xcb: // of 64
+			table[b] = lead{formScalar, 9}
+		case b < 0x90:
+			table[b] = lead{formMap, uint8(b & 0x0f)}
+		case b < 0xa0:
+			table[b] = lead{formList, uint8(b & 0x0f)}
+		case b < 0xc0:
+			table[b] = lead{formText, uint8(1 + b&0x1f)}
+		case b == 0xc4:
+			table[b] = lead{formBinary, 2} // and what the second byte says
+		}
+	}
+	return table
+}()
+
 // shortForm tells most values by their first bytes. n is the size of the value, or of a container how many items or pairs it has, which
 // follow its first byte. What it says of a long form the library knows.
 func shortForm(b []byte) (f form, n int) {
-	if n = scalarSize(b); n > 0 {
-		return formScalar, n
+	if len(b) < 2 {
+		return shortestForm(b)
 	}
-	if len(b) == 0 {
+	l := leads[b[0]]
+	n = int(l.n)
+	if l.form == formBinary {
+		n += int(b[1])
+	}
+	return l.form, n
+}
+
+// shortestForm is shortForm for at most one byte.
+func shortestForm(b []byte) (f form, n int) {
+	if len(b) == 0 || leads[b[0]].form == formBinary {
 		return formLong, 0
 	}
-	switch lead := b[0]; {
-	case lead&0xf0 == 0x80:
-		return formMap, int(lead & 0x0f)
-	case lead&0xf0 == 0x90:
-		return formList, int(lead & 0x0f)
-	case lead&0xe0 == 0xa0:
-		return formText, 1 + int(lead&0x1f)
-	case lead == 0xc4 && len(b) > 1:
-		return formBinary, 2 + int(b[1])
-	default:
-		return formLong, 0
-	}
+	return leads[b[0]].form, int(leads[b[0]].n)
 }
 
 func errNotUTF8() error { return violation(Malformed, "text is not UTF-8") }

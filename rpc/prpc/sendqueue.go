@@ -79,6 +79,9 @@ type lender interface {
 	giveBack()
 	// beforeWait has f called whenever borrow, or Close while the peer has yet to close too, is about to wait. f must not wait.
 	beforeWait(f func())
+	// recent returns how many messages have come since it last waited, or between that and the wait before if those were more. It is
+	// the receiver's to call.
+	recent() int
 }
 
 func newSendQueue(capacity int, carrier Carrier) *sendQueue {
@@ -112,9 +115,9 @@ func (q *sendQueue) putAlone(ctx context.Context, m *buffer) error {
 	return nil
 }
 
-// hold queues a message for flush, without waiting, and reports whether there are enough for it. It takes no message if there is
+// hold queues a message for flush, without waiting, and reports whether that makes a portion. It takes no message if there is
 // no room.
-func (q *sendQueue) hold(m *buffer) (taken, enough bool) {
+func (q *sendQueue) hold(m *buffer, portion int) (taken, enough bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
@@ -125,7 +128,7 @@ func (q *sendQueue) hold(m *buffer) (taken, enough bool) {
 		return false, false
 	}
 	q.add(m)
-	return true, len(q.batch) >= heldMessages
+	return true, len(q.batch) >= portion
 }
 
 // flushOverdue is flush if what is queued is a single message, which gains nothing by waiting for others, or has been passed over

@@ -38,13 +38,13 @@ type session struct {
 	idle atomic.Int32  // how many wait
 
 	// What the receiver needs. It may go on on another goroutine while a method runs on its own.
-	inline   *inline.Runner
-	kinds    inline.Kinds // methods, by name
-	more     buffering    // nil if the carrier cannot tell
-	lender   lender       // nil if the carrier is none
-	spare    *Request     // memory for the next call, or nil
-	spoken   bool         // the peer, after the handshake
-	lastName string       // of a method that the peer called
+	inline *inline.Runner
+	kinds  inline.Kinds // methods, by name
+	more   buffering    // nil if the carrier cannot tell
+	lender lender       // nil if the carrier is none
+	spare  *Request     // memory for the next call, or nil
+	spoken bool         // the peer, after the handshake
+	last   lastMethod   // that the peer called
 
 	// heard is closed by the receiver at the first message after the handshake,
 	// and until is when our own calls no longer wait for it.

@@ -185,6 +185,9 @@ func (c *wsCarrier) more() bool { return c.frames.more }
 // polled implements buffering.
 func (c *wsCarrier) polled() bool { return c.frames.in.Mode() == "poller" }
 
+// recent implements lender.
+func (c *wsCarrier) recent() int { return c.frames.recent }
+
 // giveBack implements lender.
 func (c *wsCarrier) giveBack() { c.frames.giveBack() }
 

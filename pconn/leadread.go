@@ -28,9 +28,14 @@ func (s *Stream) receiveHere(p []byte) (n int) {
 		case n > 0 && more && c.mayLead():
 			c.lead(l)
 			return n
-		case n > 0 || !more || !c.awaitInput(l):
+		case n > 0 || !more:
 			c.leaveLead(l)
 			return n
+		}
+		c.allowRest(s)
+		if !c.awaitInput(l) {
+			c.leaveLead(l)
+			return 0
 		}
 	}
 }

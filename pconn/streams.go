@@ -88,10 +88,22 @@ func (c *Conn) streamTaken(s *Stream, n int) {
 	}
 	w := &s.in.window
 	w.alone = c.st.onlyData
-	if !w.take(int64(n)) {
-		return
+	if w.take(int64(n)) {
+		c.allow(s)
 	}
-	now, t, trip := c.now(), &c.st.streams, &c.st.streams.trip
+}
+
+// allowRest allows the peer what a reader that is about to wait has taken, on a long way: what is kept back there until it
+// is a whole lump is missing for a round trip. It leaves before anybody waits. Conn.mu is held.
+func (c *Conn) allowRest(s *Stream) {
+	if w := &s.in.window; s.state.in == inOpen && w.taken > w.size/leastRest && c.st.streams.trip.time() >= leastTrip {
+		c.allow(s)
+	}
+}
+
+// allow allows the peer what the stream's reader has taken. Conn.mu is held.
+func (c *Conn) allow(s *Stream) {
+	w, now, t, trip := &s.in.window, c.now(), &c.st.streams, &c.st.streams.trip
 	amount, grew := w.allow(now, trip.time(), &t.budget, c.opts.Streams.MaxWindow)
 	if amount > 0 {
 		s.due.credit += amount

@@ -128,6 +128,9 @@ const tripPeriod = 10 * time.Second
 // until the window is back at what it was.
 const nearWindow = 512 << 10
 
+// leastRest is which part of a window is worth a CREDIT of its own where the reader has taken all that has come.
+const leastRest = 32
+
 // leastTrip is the round trip from which windows grow. On a shorter way the first window is not what holds a stream up,
 // and a larger one would only fill the pipe in front of everybody else's requests.
 const leastTrip = time.Millisecond

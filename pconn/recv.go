@@ -46,7 +46,7 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	c.counters.BytesIn.Add(uint64(n))
 	c.watch.received(&h, n)
 	if c.alone.stream != nil && !c.alone.goesOn(&h) {
-		c.somethingElse()
+		c.somethingElse(&h)
 	}
 	goOn = true
 	buffered := h.Size <= int64(c.in.Buffered())

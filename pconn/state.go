@@ -61,7 +61,8 @@ type state struct {
 	sender  sender
 
 	buffers  bufferList
-	leavers  int       // callers who wait for a system call to return that has memory of theirs
+	company  int32     // how much data may come until requests and answers beside it are forgotten
+	leavers  int32     // callers who wait for a system call to return that has memory of theirs
 	returned sync.Cond // that it has
 
 	failure     error // why receiving was interrupted, if fail was called

@@ -49,6 +49,7 @@ func (c *Conn) countAlone(s *Stream, credit bool, n int64) {
 	if !credit {
 		a.data += n
 		c.st.onlyData = a.data >= aloneFrom
+		c.st.company = int32(max(0, int64(c.st.company)-n))
 	}
 }
 

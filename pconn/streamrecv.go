@@ -272,10 +272,13 @@ func (c *Conn) deliverNow() {
 }
 
 // somethingElse is called when a packet has come that does not go on with the data before it.
-func (c *Conn) somethingElse() {
+func (c *Conn) somethingElse(h *packet.Header) {
 	c.mu.Lock()
 	c.deliver()
 	c.leaveAlone()
+	if h.Channel != reservedChannel {
+		c.st.company = aloneFrom
+	}
 	c.mu.Unlock()
 }
 

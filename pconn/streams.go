@@ -87,7 +87,7 @@ func (c *Conn) streamTaken(s *Stream, n int) {
 		return // no more comes, and a stream that is over has nothing of the budget
 	}
 	w := &s.in.window
-	w.alone = c.st.onlyData
+	w.alone, w.company = c.st.onlyData, c.st.company > 0
 	if w.take(int64(n)) {
 		c.allow(s)
 	}

@@ -24,6 +24,9 @@ type recvWindow struct {
 	alone bool  // nothing but data of streams comes
 	near  int64 // how much of shared there is because of that
 
+	company  bool  // requests or answers come beside the data
+	withheld int64 // how much less size is because of that
+
 	since instant // when the allowing began that made up paced
 	paced int64   // what was allowed since then
 }
@@ -48,7 +51,7 @@ func (w *recvWindow) take(n int64) bool {
 }
 
 // allow returns what the peer is to be allowed now, which is what was taken, and more or less than that where the
-// window grows, up to most, or shrinks because the budget is needed for others. trip is the round trip, 0 if it is
+// window grows, up to most, or shrinks because the budget is needed for others or others' packets would wait. trip is the round trip, 0 if it is
 // not known.
 func (w *recvWindow) allow(now instant, trip time.Duration, b *budget, most int64) (amount int64, grew bool) {
 	w.paced += w.taken
@@ -61,6 +64,10 @@ func (w *recvWindow) allow(now instant, trip time.Duration, b *budget, most int6
 		less := min(w.near, w.taken)
 		w.near -= less
 		w.shrink(less, b)
+	case w.company && w.size > besideWindow && 0 < trip && trip < leastTrip:
+		w.withhold(min(w.size-besideWindow, w.taken))
+	case w.withheld > 0 && (!w.company || trip >= leastTrip):
+		w.withhold(-w.withheld)
 	case w.paced >= w.size && waiting <= w.size/4 && w.size < most:
 		more := b.grow(min(w.size, most-w.size))
 		w.resize(more)
@@ -83,6 +90,13 @@ func (w *recvWindow) shrink(less int64, b *budget) {
 	b.used -= less
 	w.paced -= less
 	w.resize(-less)
+}
+
+// withhold makes the window smaller for a while, or as large again.
+func (w *recvWindow) withhold(less int64) {
+	w.size -= less
+	w.taken -= less
+	w.withheld += less
 }
 
 // resize changes the window by what was taken from the budget or given back.
@@ -127,6 +141,10 @@ const tripPeriod = 10 * time.Second
 // allowed in lumps of half of it, each of which wakes the sender. What others begin to send has so much in front of it,
 // until the window is back at what it was.
 const nearWindow = 512 << 10
+
+// besideWindow is what a larger window shrinks to on such a way while requests or answers come beside the data: they wait for
+// what is on its way, and half as much does nearly as well for the stream.
+const besideWindow = 128 << 10
 
 // leastRest is which part of a window is worth a CREDIT of its own where the reader has taken all that has come.
 const leastRest = 32

@@ -34,14 +34,15 @@ func TestWindowsAddUp(t *testing.T) {
 			waiting -= n
 			now += instant(rapid.Int64Range(0, int64(3*leastTrip)).Draw(t, "later"))
 			w.alone = w.alone != (rapid.IntRange(0, 9).Draw(t, "something else begins or ends") == 0)
-			left, before, near, used := w.left, w.size, w.near, b.used
+			w.company = !w.alone && rapid.Bool().Draw(t, "requests come")
+			left, before, near, withheld, used := w.left, w.size, w.near, w.withheld, b.used
 			if w.take(n) {
 				amount, grew := w.allow(now, trip, &b, most)
 				require.GreaterOrEqual(t, amount, int64(0))
 				require.True(t, amount > 0 || w.size < before, "what was taken is kept only by a window that shrinks")
 				require.Equal(t, left+amount, w.left)
 				allowed += amount
-				require.Equal(t, grew || w.near > near, w.size > before)
+				require.Equal(t, grew || w.near > near || w.withheld < withheld, w.size > before)
 				if w.near > near {
 					require.True(t, w.alone && trip == leastTrip/2)
 					require.LessOrEqual(t, w.size, int64(nearWindow))
@@ -49,6 +50,11 @@ func TestWindowsAddUp(t *testing.T) {
 					require.LessOrEqual(t, b.used, b.max/4*3, "it does not grow into the reserve")
 				}
 				require.False(t, !w.alone && near > 0 && w.near == near, "it goes back when something else comes")
+				if w.withheld > withheld {
+					require.True(t, w.company && trip == leastTrip/2)
+					require.GreaterOrEqual(t, w.size, int64(besideWindow))
+				}
+				require.False(t, !w.company && withheld > 0 && w.withheld == withheld && w.near == near, "it is given back")
 				if grew {
 					require.GreaterOrEqual(t, allowed-(w.size-before), before, "a whole window was taken since it grew the last time")
 					require.LessOrEqual(t, waiting, before/4, "the reader keeps up")

@@ -61,6 +61,43 @@ func TestWhatHasComeIsNotHeldBack(t *testing.T) {
 	}
 }
 
+// A Write waits for a write that has its memory. When that fails and is dropped, it says how much had left, and its memory
+// is its own again.
+func TestWriteThatIsDropped(t *testing.T) {
+	const room, size = 10_000, 1 << 20
+	p := rawSized(t, nil, 1<<20, room)
+	p.extended(frame.Hello{MaxStreams: 9, StreamCredit: 2 * size})
+	s, err := p.conn.OpenStream(soon(t), "", nil)
+	require.NoError(t, err)
+	p.expectStream(frame.KindOpen, 1, 0)
+	type result struct {
+		n   int
+		err error
+	}
+	wrote, memory := make(chan result, 1), pattern(size)
+	go func() {
+		n, err := s.Write(memory)
+		wrote <- result{n, err}
+	}()
+	// The write has begun, and blocks behind what there is room for.
+	b, err := p.in.Peek(room)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(b), room)
+	eventually(t, "the sender has it", func() bool { return p.conn.Counters().SenderHandovers.Load() > 0 })
+	select {
+	case <-wrote:
+		require.FailNow(t, "it did not wait")
+	default:
+	}
+	require.NoError(t, p.in.Close())
+	r := receiveFrom(t, wrote)
+	require.ErrorIs(t, r.err, pconn.ErrPeerGone)
+	require.Less(t, r.n, size)
+	clear(memory) // which the race detector would see being read
+	_, err = s.Write([]byte("x"))
+	require.ErrorIs(t, err, pconn.ErrPeerGone)
+}
+
 // TestReadsOfAnySize checks that what is read in pieces of any size, while it comes in frames of any size, is what was sent.
 func TestReadsOfAnySize(t *testing.T) {
 	a, b := pipes(t, nil, nil)

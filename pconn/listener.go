@@ -114,12 +114,19 @@ func (l *Listener) Close() error {
 	}
 	l.closed = true
 	delete(c.st.streams.listeners, l.name)
+	var refused []*Stream
 	for s := l.queue.pop(); s != nil; s = l.queue.pop() {
+		refused = append(refused, s)
 		s.abort(frame.Reset{Reason: frame.ReasonRefused, Text: "nobody takes streams of this name any more"},
 			&StreamError{Stream: s.id, Name: s.name, Refused: true})
 	}
 	l.poke()
-	return c.unlockAndFlush(nil)
+	c.unlockAndWrite()
+	for _, s := range refused {
+		c.mu.Lock()
+		s.unlockAfterUse() // which gives its disk back
+	}
+	return nil
 }
 
 var _ net.Listener = (*Listener)(nil)

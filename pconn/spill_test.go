@@ -315,6 +315,36 @@ func TestSpillBehindHandlersIsGivenBack(t *testing.T) {
 	require.Empty(t, g.entered)
 }
 
+// What waits in a Listener when the connection ends can still be accepted and read, and keeps its disk until then, or until
+// the Listener is closed.
+func TestSpillOfStreamsThatWaitToBeAccepted(t *testing.T) {
+	keepsDescriptors(t)
+	dir := t.TempDir()
+	a, b := pipes(t, nil, spilling(dir, 64<<20))
+	l, err := b.Listen("late")
+	require.NoError(t, err)
+	for range 2 {
+		s, err := a.OpenStream(soon(t), "late", nil)
+		require.NoError(t, err)
+		_, err = s.Write(pattern(2 << 20))
+		require.NoError(t, err)
+	}
+	eventually(t, "both spill", func() bool { return openIn(t, dir) == 2 })
+	a.Close()
+	<-b.Done()
+	require.Equal(t, 2, openIn(t, dir))
+	s, err := l.AcceptStream(soon(t))
+	require.NoError(t, err)
+	got, err := io.ReadAll(s)
+	require.ErrorIs(t, err, pconn.ErrPeerClosed)
+	require.True(t, bytes.Equal(pattern(2 << 20)[:len(got)], got))
+	require.Greater(t, len(got), 1<<20)
+	require.Equal(t, 1, openIn(t, dir))
+	require.NoError(t, l.Close())
+	require.Zero(t, openIn(t, dir))
+	empty(t, dir)
+}
+
 func TestSpillOfHardlyAnything(t *testing.T) {
 	for _, most := range []int64{1, 32<<10 - 1, -1} {
 		_, _, err := pconn.Pipe(spilling("", most), nil)

@@ -32,7 +32,8 @@ type StreamLimits struct {
 	// stream is reset, and its reader gets a *SpillError. Bytes go to disk 32 KiB at a time, which is the least value other
 	// than 0. The file is there from when more than half of a window waits until
 	// the stream was read to its end, closed or reset: also when the connection has ended meanwhile, after which who does
-	// that waits until the file is closed.
+	// that waits until the file is closed. What came on a stream that waits to be accepted can be read after that end as well:
+	// it keeps its file until it is accepted or its Listener closed.
 	Spill    int64
 	SpillDir string
 }

@@ -98,6 +98,43 @@ func TestPeerThatTakesLongIsSleptFor(t *testing.T) {
 	assert.LessOrEqual(t, looks, freeFailures+10)
 }
 
+// TestBulkIsLookedForToTheEnd is the same with bulk.
+func TestBulkIsLookedForToTheEnd(t *testing.T) {
+	e := eagerness{bulk: true}
+	for range 1000 {
+		e.awake = 0
+		e.begin(1)
+		for n := e.next(); n > 0 && e.turns <= paidTurns; n = e.next() {
+		}
+		require.Positive(t, e.pace, "it looks")
+		e.found()
+	}
+	looked, _ := e.waitInVain(1)
+	require.True(t, looked)
+	require.Equal(t, 1, e.failures, "what does not come at all has failed")
+}
+
+// TestInputKnowsBulk reads a large payload between two small pieces.
+func TestInputKnowsBulk(t *testing.T) {
+	for name, open := range live {
+		t.Run(name, func(t *testing.T) {
+			in, w := open(t)
+			written := later(t, func() error { _, err := w.Write(make([]byte, 1+1<<17)); return err })
+			_, err := in.Take(1)
+			require.NoError(t, err)
+			require.False(t, in.eager.bulk)
+			require.NoError(t, in.ReadFull(make([]byte, 1<<17)))
+			require.NoError(t, written())
+			require.True(t, in.eager.bulk)
+			written = later(t, func() error { _, err := w.Write([]byte("a")); return err })
+			_, err = in.Peek(1)
+			require.NoError(t, err)
+			require.NoError(t, written())
+			require.False(t, in.eager.bulk)
+		})
+	}
+}
+
 // TestBeforeWait shows for every kind of stream that it is told of a wait, and not of bytes that are there.
 func TestBeforeWait(t *testing.T) {
 	for name, open := range live {

@@ -117,7 +117,9 @@ func (in *Input) peek(n int, wait bool) ([]byte, error) {
 		err = ErrTooLong
 	}
 	for err == nil && in.Buffered() < n {
-		err = in.fill(n, wait)
+		if err = in.fill(n, wait); err == nil {
+			in.eager.bulk = false
+		}
 	}
 	return in.buf[in.r:in.w:in.w], err
 }
@@ -281,6 +283,7 @@ func (in *Input) direct(p []byte, wait bool) (int, error) {
 		n = len(in.into)
 	}
 	in.into, in.over = nil, nil
+	in.eager.bulk = true
 	return n, err
 }
 

@@ -149,44 +149,50 @@ func TestEndDoesNotWaitForPieces(t *testing.T) {
 // What is given up before any of it has left is not heard of at all: neither its end nor what was said before it.
 func TestPeerDoesNotHearOfWhatWasTakenOut(t *testing.T) {
 	for name, size := range map[string]int{"gathered": 100_000, "in pieces": 1 << 20} {
-		for _, taken := range []string{"queued", "in the batch that is being written"} {
-			t.Run(name+" "+taken, func(t *testing.T) {
-				p := rawSized(t, serve(echo), 1<<20, 16)
-				p.sayHello(takesPieces())
-				fill := func(typ uint64) {
-					require.NoError(t, p.conn.Notify(context.Background(), pconn.Request{Type: typ, Payload: pattern(1000)}))
-				}
-				fill(1)
-				fill(2) // the next batch begins with it
-				ctx, cancel := context.WithTimeout(context.Background(), patience)
-				out := do(ctx, p.conn, pconn.Request{Type: 3, Payload: pattern(size)})
-				submitted, err := p.conn.Submit(soon(t), pconn.Request{Type: 4, Payload: pattern(size), Metadata: metadata("k", "v")})
-				require.NoError(t, err)
-				eventually(t, "all are outstanding", func() bool { return len(p.conn.InFlight()) == 4 })
-				if taken != "queued" {
-					flushes := p.conn.Counters().Flushes.Load()
-					p.expectRequest(1, string(pattern(1000)))
-					eventually(t, "the next batch is begun", func() bool { return p.conn.Counters().Flushes.Load() > flushes })
-				}
-				if name == "in pieces" {
-					require.True(t, submitted.Cancel())
-				}
-				cancel()
-				require.Equal(t, context.Canceled, receiveFrom(t, out).err)
-
-				if taken == "queued" {
-					p.expectRequest(1, string(pattern(1000)))
-				}
-				p.expectRequest(2, string(pattern(1000)))
-				if name != "in pieces" {
-					p.expectFrame(frame.KindHeaders)
-					p.expectRequest(4, string(pattern(size)))
-				}
-				p.nothingMore(1000)
-				require.Zero(t, p.conn.Counters().CancelsOut.Load())
+		for where, writing := range map[string]bool{"queued": false, "in the batch that is being written": true} {
+			t.Run(name+" "+where, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { takenOutIsNotHeardOf(t, size, name == "in pieces", writing) })
 			})
 		}
 	}
+}
+
+func takenOutIsNotHeardOf(t *testing.T, size int, inPieces, writing bool) {
+	p := rawSized(t, serve(echo), 1<<20, 16)
+	p.sayHello(takesPieces())
+	fill := func(typ uint64) {
+		require.NoError(t, p.conn.Notify(context.Background(), pconn.Request{Type: typ, Payload: pattern(1000)}))
+	}
+	fill(1)
+	fill(2) // the next batch begins with it
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	out := do(ctx, p.conn, pconn.Request{Type: 3, Payload: pattern(size)})
+	submitted, err := p.conn.Submit(soon(t), pconn.Request{Type: 4, Payload: pattern(size), Metadata: metadata("k", "v")})
+	require.NoError(t, err)
+	synctest.Wait()
+	require.Len(t, p.conn.InFlight(), 4)
+	if writing {
+		flushes := p.conn.Counters().Flushes.Load()
+		p.expectRequest(1, string(pattern(1000)))
+		synctest.Wait() // the writer waits for room: while a write is under way, what it was given counts as gone
+		require.Greater(t, p.conn.Counters().Flushes.Load(), flushes, "the next batch is begun")
+	}
+	if inPieces {
+		require.True(t, submitted.Cancel())
+	}
+	cancel()
+	require.Equal(t, context.Canceled, receiveFrom(t, out).err)
+
+	if !writing {
+		p.expectRequest(1, string(pattern(1000)))
+	}
+	p.expectRequest(2, string(pattern(1000)))
+	if !inPieces {
+		p.expectFrame(frame.KindHeaders)
+		p.expectRequest(4, string(pattern(size)))
+	}
+	p.nothingMore(1000)
+	require.Zero(t, p.conn.Counters().CancelsOut.Load())
 }
 
 // A caller that gives up does not wait for a write that blocks, since that has a copy of what it asked.

@@ -39,7 +39,9 @@ func (u *contextUse) use(gone <-chan struct{}) {
 	if u.gone != gone {
 		*u = contextUse{gone: gone}
 	}
-	u.times = min(u.times+1, watchFrom+1)
+	if gone != nil { // else it never ends
+		u.times = min(u.times+1, watchFrom+1)
+	}
 }
 
 // worthWatch says whether the context is worth a watch that it has not.

@@ -197,3 +197,20 @@ func TestWatchesEnd(t *testing.T) {
 		require.Zero(t, ctx.watchers())
 	}
 }
+
+// TestWatchesTakeNoGoroutinesWithThem uses contexts that outlive the connection, and that the context package has to watch
+// itself, with a goroutine each.
+func TestWatchesTakeNoGoroutinesWithThem(t *testing.T) {
+	a, _ := smallPair(t, nil, serve(echo))
+	before := runtime.NumGoroutine()
+	for range 50 {
+		ctx := struct{ context.Context }{newOwnContext()}
+		for range 100 {
+			_, err := a.Do(ctx, pconn.Request{})
+			require.NoError(t, err)
+		}
+	}
+	require.Greater(t, runtime.NumGoroutine(), before, "some are looked after")
+	require.NoError(t, a.Close())
+	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
+}

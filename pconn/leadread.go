@@ -72,8 +72,7 @@ func (s *Stream) receiveData(p []byte) (n int, more bool) {
 
 // isOurs says whether a packet is data of the stream that can be taken.
 func (s *Stream) isOurs(h *packet.Header) bool {
-	return isData(h) && h.Tag == s.id && h.Flags&frame.FlagReceivers != 0 == s.ours && h.Size > 0 &&
-		s.state.in == inOpen && h.Size <= s.in.window.left
+	return s.isNext(h, frame.KindData) && h.Size > 0 && s.state.in == inOpen && h.Size <= s.in.window.left
 }
 
 // nextData begins the next packet, if that is data of the stream and its header is buffered. It reports false if it is

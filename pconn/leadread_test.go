@@ -102,33 +102,42 @@ func readThatReceives(t *testing.T) (*rawPeer, *pconn.Stream, <-chan error) {
 	return p, s, read
 }
 
-func TestEndsOfAReadThatReceives(t *testing.T) {
-	for name, end := range endedReads {
+// endAll has a call at work that receives, as start makes one, end in each of the ways, after which all else goes on, and in
+// those that end the connection.
+func endAll(t *testing.T, start func(*testing.T) (*rawPeer, *pconn.Stream, <-chan error), ways waysToEnd) {
+	for name, end := range ways {
 		t.Run(name, func(t *testing.T) {
-			p, s, read := readThatReceives(t)
+			p, s, results := start(t)
 			end.do(p, s)
-			expectError(t, receiveFrom(t, read), end.want)
+			expectError(t, receiveFrom(t, results), end.want)
 			p.write(request(50, 1, "goes on"))
-			for got := p.read(); got.Tag != 50 || got.Channel != 0; got = p.read() {
-			}
+			p.skipToResponse(50)
 			require.NoError(t, p.conn.Err())
 		})
 	}
 	for name, end := range endedConns {
 		t.Run(name, func(t *testing.T) {
-			p, s, read := readThatReceives(t)
+			p, s, results := start(t)
 			end.do(p, s)
-			expectError(t, receiveFrom(t, read), end.want)
+			expectError(t, receiveFrom(t, results), end.want)
 			receiveFrom(t, p.conn.Done())
 		})
 	}
 }
 
+// skipToResponse passes over frames up to the response with a tag.
+func (p *rawPeer) skipToResponse(tag uint64) {
+	p.t.Helper()
+	for got := p.read(); got.Tag != tag || got.Channel != 0; got = p.read() {
+	}
+}
+
+func TestEndsOfAReadThatReceives(t *testing.T) { endAll(t, readThatReceives, endedReads) }
+
 func TestReadThatReceivesGoesOn(t *testing.T) {
 	p, s, read := readThatReceives(t)
 	p.write(request(50, 1, "beside it"))
-	for got := p.read(); got.Tag != 50 || got.Channel != 0; got = p.read() {
-	}
+	p.skipToResponse(50)
 	data := frameBytes(frame.KindData, 1, 0, pattern(leadFrame))
 	p.write(data[:2]) // of the header
 	p.write(data[2:30_000])

@@ -55,8 +55,7 @@ func (s *Stream) takeCredit() (some, only bool) {
 
 // isCredit says whether a packet is a CREDIT of the stream that can be taken.
 func (s *Stream) isCredit(h *packet.Header) bool {
-	return h.Request && h.Channel == reservedChannel && frame.KindOf(h) == frame.KindCredit && h.Tag == s.id && h.Flags&frame.FlagReceivers != 0 == s.ours &&
-		h.Size == 0 && s.state.out == outOpen
+	return s.isNext(h, frame.KindCredit) && h.Size == 0 && s.state.out == outOpen
 }
 
 // leadOn ends a Write of n bytes that has received: the next one does, or somebody else. Conn.mu is held, but not while it

@@ -82,27 +82,7 @@ func (p *rawPeer) allow(n uint64) {
 	p.sendFrame(frame.KindCredit, 1, n<<1|frame.FlagReceivers, nil)
 }
 
-func TestEndsOfAWriteThatReceives(t *testing.T) {
-	for name, end := range endedWrites {
-		t.Run(name, func(t *testing.T) {
-			p, s, wrote := writeThatReceives(t)
-			end.do(p, s)
-			expectError(t, receiveFrom(t, wrote), end.want)
-			p.write(request(50, 1, "goes on"))
-			for got := p.read(); got.Tag != 50 || got.Channel != 0; got = p.read() {
-			}
-			require.NoError(t, p.conn.Err())
-		})
-	}
-	for name, end := range endedConns {
-		t.Run(name, func(t *testing.T) {
-			p, s, wrote := writeThatReceives(t)
-			end.do(p, s)
-			expectError(t, receiveFrom(t, wrote), end.want)
-			receiveFrom(t, p.conn.Done())
-		})
-	}
-}
+func TestEndsOfAWriteThatReceives(t *testing.T) { endAll(t, writeThatReceives, endedWrites) }
 
 func TestWriteThatReceivesGoesOn(t *testing.T) {
 	for name, between := range map[string]func(t *testing.T, p *rawPeer, s *pconn.Stream){

@@ -65,7 +65,7 @@ func (a *alone) goesOn(h *packet.Header) bool {
 	if a.credit {
 		kind = frame.KindCredit
 	}
-	return h.Request && h.Channel == reservedChannel && frame.KindOf(h) == kind
+	return isFrame(h, kind)
 }
 
 // mayLead says whether the calls of the stream that is alone may receive. Conn.mu is held, by the receiver.
@@ -182,6 +182,11 @@ func (c *Conn) resumeInput() {
 	if !c.interrupted {
 		c.in.Resume()
 	}
+}
+
+// isNext says whether a packet is a frame of a kind for the stream.
+func (s *Stream) isNext(h *packet.Header, kind frame.Kind) bool {
+	return isFrame(h, kind) && h.Tag == s.id && h.Flags&frame.FlagReceivers != 0 == s.ours
 }
 
 // buffered parses the next header, if all of it is buffered. n is what it takes.

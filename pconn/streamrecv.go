@@ -282,9 +282,9 @@ func (c *Conn) somethingElse(h *packet.Header) {
 	c.mu.Unlock()
 }
 
-// isData says whether a packet may go on with what was given to a Read.
-func isData(h *packet.Header) bool {
-	return h.Request && h.Channel == reservedChannel && frame.KindOf(h) == frame.KindData
+// isFrame says whether a packet is a frame of a kind.
+func isFrame(h *packet.Header, kind frame.Kind) bool {
+	return h.Request && h.Channel == reservedChannel && frame.KindOf(h) == kind
 }
 
 func (c *Conn) receiveCredit(h *packet.Header) error {

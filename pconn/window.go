@@ -51,8 +51,8 @@ func (w *recvWindow) take(n int64) bool {
 }
 
 // allow returns what the peer is to be allowed now, which is what was taken, and more or less than that where the
-// window grows, up to most, or shrinks because the budget is needed for others or others' packets would wait. trip is the round trip, 0 if it is
-// not known.
+// window grows, up to most, or shrinks because the budget is needed for others or others' packets would wait. trip is the
+// round trip, 0 if it is not known.
 func (w *recvWindow) allow(now instant, trip time.Duration, b *budget, most int64) (amount int64, grew bool) {
 	w.paced += w.taken
 	if trip < leastTrip || now.since(w.since) >= 2*trip {

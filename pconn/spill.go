@@ -74,9 +74,7 @@ func (s *Stream) spillOut() {
 		err := s.writeSpilled(bytes)
 		c.mu.Lock()
 		p.staged = 0
-		if len(piece.buf) == maxChunk {
-			c.st.buffers.put(piece.buf)
-		}
+		piece.leave(&c.st.buffers)
 		if err != nil {
 			c.spillFailed(s, err)
 		}

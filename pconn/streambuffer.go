@@ -1,5 +1,7 @@
 package pconn
 
+import "math/bits"
+
 // chunks is bytes that were received and wait for their reader, in pieces of memory that were taken as they
 // came: what is held is at most about twice what is in it, however small the packets were.
 //
@@ -19,6 +21,13 @@ type chunk struct {
 	r, w int
 }
 
+// leave gives the piece's memory back for the next that is as large.
+func (c *chunk) leave(pool *bufferList) {
+	if len(c.buf) > keepChunk {
+		pool.put(c.buf)
+	}
+}
+
 const (
 	minChunk  = 512
 	keepChunk = 4 << 10 // a larger piece is not kept for a stream that has nothing to read
@@ -36,7 +45,10 @@ func (c *chunks) room(want int, pool *bufferList) []byte {
 	}
 	size := min(max(want, minChunk, c.bytes), maxChunk)
 	var buf []byte
-	if size == maxChunk {
+	if size > keepChunk {
+		// What is left of a frame may be of any size. Of few sizes one is at hand as a rule, where bulk would have the
+		// collector run all the time otherwise, and everybody wait for that.
+		size = 1 << bits.Len(uint(size-1))
 		buf = pool.get(size)
 	}
 	if buf == nil {
@@ -93,9 +105,7 @@ func (c *chunks) taken(n int, pool *bufferList) {
 
 // leave gives the first piece back.
 func (c *chunks) leave(pool *bufferList) {
-	if buf := c.list[c.head].buf; len(buf) == maxChunk {
-		pool.put(buf)
-	}
+	c.list[c.head].leave(pool)
 	c.list[c.head] = chunk{}
 	c.head++
 	if c.head == len(c.list) {

@@ -68,3 +68,17 @@ func TestDroppedChunksStayEmpty(t *testing.T) {
 	require.Nil(t, c.next(&pool))
 	require.Zero(t, c.bytes)
 }
+
+// TestChunksUseMemoryAgain fills and takes pieces of whatever sizes frames leave over.
+func TestChunksUseMemoryAgain(t *testing.T) {
+	var c chunks
+	var pool bufferList
+	allocs := testing.AllocsPerRun(100, func() {
+		for want := keepChunk + 1; want <= maxChunk; want += 1000 {
+			c.filled(len(c.room(want, &pool)))
+			c.taken(len(c.next(&pool)), &pool)
+		}
+	})
+	require.Zero(t, c.bytes)
+	require.Less(t, allocs, 1.0)
+}

@@ -5,9 +5,10 @@ package bufio
 // ends would take for that. It is kept up while it pays: a peer that takes longer, or has no core to run on meanwhile,
 // costs some looks now and then.
 type eagerness struct {
-	failures int // more or less: what pays takes two back
-	skip     int // waits to come without a look
-	awake    int // turns taken since it slept
+	failures int  // more or less: what pays takes two back
+	skip     int  // waits to come without a look
+	awake    int  // turns taken since it slept
+	beside   bool // what is waited for comes beside bulk
 
 	// Of the wait under way. Each look is further from the last than that was from the one before, by pace turns of
 	// other goroutines.
@@ -54,6 +55,15 @@ func (e *eagerness) begin(pace int) {
 	}
 }
 
+// besideBulk says whether what is waited for comes beside bulk. Until then it was slept for, perhaps, for reasons that are
+// none any more.
+func (e *eagerness) besideBulk(on bool) {
+	if on && !e.beside {
+		e.failures, e.skip = 0, 0
+	}
+	e.beside = on
+}
+
 func (e *eagerness) join() {
 	e.looking = lookers.join()
 	if !e.looking {
@@ -93,7 +103,7 @@ func (e *eagerness) found() {
 	e.leave()
 	switch {
 	case !e.asked || e.pace == 0:
-	case e.turns <= paidTurns || e.bulk:
+	case e.turns <= paidTurns || e.bulk || e.beside:
 		e.failures = max(e.failures-2, 0)
 	default:
 		e.failed()

@@ -114,6 +114,31 @@ func TestBulkIsLookedForToTheEnd(t *testing.T) {
 	require.Equal(t, 1, e.failures, "what does not come at all has failed")
 }
 
+// TestBesideBulkIsLookedForToTheEnd has small things come late beside bulk, behind a time in which it did not pay to look.
+func TestBesideBulkIsLookedForToTheEnd(t *testing.T) {
+	var e eagerness
+	for range 1000 {
+		e.waitInVain(1)
+	}
+	for range 1000 {
+		e.besideBulk(true)
+		e.awake = 0
+		e.begin(1)
+		for n := e.next(); n > 0 && e.turns <= paidTurns; n = e.next() {
+		}
+		require.Positive(t, e.pace, "it looks")
+		e.found()
+	}
+	looks := 0
+	for range 1000 {
+		e.besideBulk(true)
+		if looked, _ := e.waitInVain(1); looked {
+			looks++
+		}
+	}
+	require.LessOrEqual(t, looks, freeFailures+10, "what does not come at all has failed")
+}
+
 // TestInputKnowsBulk reads a large payload between two small pieces.
 func TestInputKnowsBulk(t *testing.T) {
 	for name, open := range live {

@@ -94,9 +94,14 @@ func (in *Input) Buffered() int { return in.w - in.r }
 // BeforeWait has f called whenever a call is about to wait for the stream, or may be about to, by the goroutine that
 // made the call. f returns 0, or, if bytes are expected at once, a number that is the greater the more are under way:
 // then, if it has paid lately, a descriptor is looked at some more times before anybody sleeps, and other goroutines
-// run meanwhile, for the longer the greater the number is. f must not use the Input, and must not wait. BeforeWait is
-// for who reads, as the other methods are; nil ends it.
+// run meanwhile, for the longer the greater the number is. f must not use the Input but for BesideBulk, and must not
+// wait. BeforeWait is for who reads, as the other methods are; nil ends it.
 func (in *Input) BeforeWait(f func() (pace int)) { in.before = f }
+
+// BesideBulk says whether bulk is on its way besides what is waited for, in whichever direction: then everything takes longer,
+// and what is found late by looking again, see BeforeWait, has paid as well. What did not pay before it began is forgotten.
+// It is for who reads, also in BeforeWait's function.
+func (in *Input) BesideBulk(on bool) { in.eager.besideBulk(on) }
 
 // Peek returns all that is buffered, without taking it, and reads first if that is less than n bytes. At the end
 // of the stream it returns fewer, and io.EOF; with any other error too it returns what there is. The slice is

@@ -55,6 +55,8 @@ type Conn struct {
 
 	closeOne, sendOne sync.Once
 
+	beside beside
+
 	closing chan struct{} // closed by the first Close
 	sendEnd chan struct{} // closed when nothing more will be sent
 	done    chan struct{} // closed when all is over

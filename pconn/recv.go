@@ -48,14 +48,19 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	if c.alone.stream != nil && !c.alone.goesOn(&h) {
 		c.somethingElse(&h)
 	}
+	if h.Channel != reservedChannel {
+		c.countOther()
+	}
 	goOn = true
 	buffered := h.Size <= int64(c.in.Buffered())
 	c.held++
 	if h.Request {
+		c.letCallersRun()
 		c.portion.requests++
 		goOn, err = c.request(&h)
 	} else {
 		err = c.response(&h)
+		c.beside.answered = c.besideBulk()
 	}
 	if err != nil {
 		return false, c.readError(start, err)
@@ -72,6 +77,9 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 func (c *Conn) readHeader() (packet.Header, error) {
 	b, _ := c.in.Peek(0)
 	h, n, err := packet.ParseHeader(b)
+	if err != nil {
+		c.letCallersRun()
+	}
 	if c.portion.over(c.in.Offset()) || err != nil && c.held == 1 || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
 		c.flushHeld()
 	}

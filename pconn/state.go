@@ -61,7 +61,7 @@ type state struct {
 	sender  sender
 
 	buffers  bufferList
-	company  int32     // how much data may come until requests and answers beside it are forgotten
+	company  int32     // how much bulk may come until requests and answers beside it are forgotten
 	leavers  int32     // callers who wait for a system call to return that has memory of theirs
 	returned sync.Cond // that it has
 

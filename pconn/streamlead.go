@@ -49,8 +49,8 @@ func (c *Conn) countAlone(s *Stream, credit bool, n int64) {
 	if !credit {
 		a.data += n
 		c.st.onlyData = a.data >= aloneFrom
-		c.st.company = int32(max(0, int64(c.st.company)-n))
 	}
+	c.countBulk(n)
 }
 
 // leaveAlone is called when anything has come that does not go on with what came before. Conn.mu is held, by the receiver.

@@ -277,7 +277,7 @@ func (c *Conn) somethingElse(h *packet.Header) {
 	c.deliver()
 	c.leaveAlone()
 	if h.Channel != reservedChannel {
-		c.st.company = aloneFrom
+		c.st.company = companyFor
 	}
 	c.mu.Unlock()
 }

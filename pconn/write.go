@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
@@ -137,6 +138,7 @@ func (c *Conn) beforeWait() (pace int) {
 	c.held = 0
 	c.portion.end()
 	c.flushHeld()
+	c.in.BesideBulk(c.besideBulk())
 	return pace
 }
 
@@ -230,9 +232,12 @@ func (c *Conn) writeCycle(rounds int) {
 			return
 		}
 		c.watch.tick(tick.Flush)
-		c.written(err)
+		letOthers := c.written(err)
 		if err != nil {
 			return
+		}
+		if letOthers {
+			runtime.Gosched()
 		}
 	}
 }
@@ -304,15 +309,17 @@ func (c *Conn) showFrames(b *batch) {
 	b.headers = b.headers[:0]
 }
 
-// written is called when the current batch is gone, or writing has failed.
-func (c *Conn) written(err error) {
+// written is called when the current batch is gone, or writing has failed. It reports whether that was bulk, beside which
+// others should run.
+func (c *Conn) written(err error) (letOthers bool) {
 	if err != nil {
 		c.writeFailed(err)
-		return
+		return false
 	}
 	c.mu.Lock()
 	s := &c.st.sender
 	b := s.current
+	letOthers = b.size >= bulkFrom && c.st.company > 0
 	s.current, s.spare, b.spare = nil, b, s.spare
 	b.Reset()
 	b.packets, b.answers, b.replies = 0, 0, 0
@@ -334,6 +341,7 @@ func (c *Conn) written(err error) {
 	if eofGone {
 		c.endSending(nil)
 	}
+	return letOthers
 }
 
 // writeFailed ends sending. Answers that the peer wrote before it went away are still read, for a

@@ -354,17 +354,11 @@ func (s *Stream) Reset(code uint64) { s.reset(frame.Reset{Code: code}) }
 
 func (s *Stream) reset(f frame.Reset) {
 	err := &StreamError{Stream: s.id, Name: s.name, Code: f.Code, Text: f.Text}
-	var cancel context.CancelCauseFunc
 	s.change(func() {
-		if s.abort(f, err) {
-			cancel = s.cancel
-		} else if s.in.spill.backlog != nil {
+		if !s.abort(f, err) && s.in.spill.backlog != nil {
 			s.stopIn(frame.Reset{}) // it is over, but for what its reader has not taken
 		}
 	})
-	if cancel != nil {
-		cancel(err)
-	}
 }
 
 // change makes a change to the stream, and sends what comes of it.

@@ -109,6 +109,24 @@ func TestResetEndsTheHandlersContext(t *testing.T) {
 	require.Equal(t, &pconn.StreamError{Stream: 1, Code: 3}, receiveFrom(t, causes))
 }
 
+// TestResetIsTheCauseThoughThePeerLeaves has the peer end the connection as soon as it sees the RESET.
+func TestResetIsTheCauseThoughThePeerLeaves(t *testing.T) {
+	for range 100 {
+		causes := make(chan error, 1)
+		p := rawPipes(t, &pconn.Options{StreamHandler: pconn.StreamHandlerFunc(func(ctx context.Context, s *pconn.Stream) error {
+			s.Reset(3)
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return nil
+		})})
+		p.extended(frame.Hello{MaxStreams: 1})
+		p.sendFrame(frame.KindOpen, 1, 0, nil)
+		p.expectStream(frame.KindReset, 1, frame.FlagReceivers)
+		require.NoError(t, p.out.Close())
+		require.Equal(t, &pconn.StreamError{Stream: 1, Code: 3}, receiveFrom(t, causes))
+	}
+}
+
 // A RESET that still waits behind our END when the peer's END comes holds no place: the peer has seen both ends of the
 // stream, and may open the next.
 func TestResetBehindEndCrossesEnd(t *testing.T) {

@@ -365,9 +365,6 @@ func (c *Conn) receiveReset(h *packet.Header) error {
 	}
 	answer := s.state.out != outEnded
 	cancel, cause := s.cancel, s.remoteError(&why, false)
-	if s.state.in == inAbandoned {
-		cancel = nil // who has aborted it does that, and knows why
-	}
 	s.state.in = inEnded
 	s.end(cause)
 	if answer {

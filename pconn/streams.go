@@ -136,8 +136,9 @@ func (s *Stream) stopIn(why frame.Reset) {
 	}
 }
 
-// abort ends both directions at once with err, and tells the peer. It reports false if there was nothing to end.
-// Conn.mu is held.
+// abort ends both directions at once with err, and tells the peer. It reports false if there was nothing to end. The
+// handler's context ends here, before the peer can answer with an end that would be another cause: what is to be called
+// then runs on goroutines of its own. Conn.mu is held.
 func (s *Stream) abort(why frame.Reset, err error) bool {
 	if s.state.over() || s.state.in == inAbandoned {
 		return false
@@ -146,6 +147,9 @@ func (s *Stream) abort(why frame.Reset, err error) bool {
 	s.due.credit, s.due.stop = 0, nil
 	s.queueDue()
 	s.end(err)
+	if s.cancel != nil {
+		s.cancel(err)
+	}
 	if s.state.in != inEnded {
 		s.state.in = inAbandoned
 	}

@@ -34,6 +34,6 @@ func (v *vectors) writev(fd int, bufs [][]byte) (int, error) { return unix.Write
 
 func (v *vectors) sendNow(fd int, bufs [][]byte) (int, error) { return unix.Write(fd, bufs[0]) }
 
-func (v *vectors) readv(fd int, p, _ []byte) (int, error) { return unix.Read(fd, p) }
+func (v *vectors) readv(fd int, bufs ...[]byte) (int, error) { return unix.Read(fd, bufs[0]) }
 
 func (v *vectors) forget() {}

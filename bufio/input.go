@@ -23,8 +23,10 @@ type Input struct {
 	got  int64 // bytes that came from the stream
 	err  error // what the stream ended with, given when the buffer is empty
 
-	into   []byte     // where a read that goes past the buffer puts its bytes
-	over   []byte     // the part of buf where it puts those behind them, if it can
+	into   []byte // where a read that goes past the buffer puts its bytes
+	over   []byte // the part of buf where it puts those behind them, if it can
+	beyond int32  // how many more bytes have room behind into, for what is behind the first gap of these, if it can
+	gap    int32
 	need   int        // how many bytes a read is to make buffered in all
 	size   int        // of the next buffer
 	before func() int // called before it waits
@@ -299,7 +301,7 @@ func (in *Input) readOrigin(wait bool) (int, error) {
 			return 0, in.err
 		}
 		n, err := in.org.read(in, wait)
-		if n < 0 || n > len(in.room())+len(in.over) {
+		if n < 0 || n > len(in.room())+len(in.over)+int(in.beyond) {
 			n, err = 0, ErrBadCount
 		}
 		if err != nil {

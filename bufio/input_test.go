@@ -35,7 +35,7 @@ func checkInput(t *rapid.T, in *Input, data []byte) {
 	for pos := 0; ; {
 		n := count.Draw(t, "n")
 		rest := data[pos:]
-		op := rapid.SampledFrom([]string{"peek", "try to peek", "take", "full", "read", "try", "skip"}).Draw(t, "op")
+		op := rapid.SampledFrom([]string{"peek", "try to peek", "take", "full", "read", "try", "across", "skip"}).Draw(t, "op")
 		took := 0
 		switch op {
 		case "peek":
@@ -96,6 +96,8 @@ func checkInput(t *rapid.T, in *Input, data []byte) {
 				require.Equal(t, io.EOF, err)
 				require.Empty(t, rest)
 			}
+		case "across":
+			took = checkAcross(t, in, rest, n)
 		case "skip":
 			err := in.Skip(int64(n))
 			took = min(n, len(rest))
@@ -113,6 +115,35 @@ func checkInput(t *rapid.T, in *Input, data []byte) {
 			return
 		}
 	}
+}
+
+// checkAcross reads around a gap, of which rest is the stream behind, and returns how much was taken.
+func checkAcross(t *rapid.T, in *Input, rest []byte, n int) int {
+	at, gap := rapid.IntRange(0, n).Draw(t, "at"), rapid.IntRange(1, 20).Draw(t, "gap")
+	p := make([]byte, n)
+	took, beyond, err := in.TryReadAcross(p, at, gap)
+	require.LessOrEqual(t, took, at)
+	require.True(t, bytes.HasPrefix(rest, p[:took]))
+	if at > 0 && took == 0 && err != ErrWouldBlock {
+		require.Equal(t, io.EOF, err)
+		require.Empty(t, rest)
+	}
+	if beyond == 0 {
+		return took
+	}
+	require.Equal(t, at, took)
+	require.LessOrEqual(t, beyond, n-at)
+	ahead, err := in.Peek(0)
+	require.NoError(t, err)
+	require.Equal(t, rest[at:at+gap], ahead[:gap])
+	require.Equal(t, rest[at+gap:at+gap+beyond], p[at:at+beyond])
+	taken := rapid.SampledFrom([]int{0, 1, beyond / 2, beyond}).Draw(t, "taken")
+	if taken > 0 {
+		require.NoError(t, in.Skip(int64(gap)))
+		took += gap
+	}
+	in.Settle(p[at:at+beyond], taken, gap)
+	return took + taken
 }
 
 func TestRestIsBounded(t *testing.T) {

@@ -242,7 +242,8 @@ func (o *raw) attempt(fd int) (int, error) {
 	}
 	if o.plain {
 		if over := o.in.behind(); over != nil {
-			return o.vec.readv(fd, o.in.space(), over)
+			p, gap := o.in.space(), o.in.gap
+			return o.vec.readv(fd, p, over[:gap], p[len(p):len(p)+int(o.in.beyond)], over[gap:])
 		}
 	}
 	return o.try(fd, o.in.space())

@@ -12,10 +12,13 @@ type vectors struct {
 	msg *unix.Msghdr // for a socket that blocks
 }
 
-// set fills iov from bufs, of which none is empty.
+// set fills iov from bufs.
 func (v *vectors) set(bufs [][]byte) {
 	v.iov = v.iov[:0]
 	for _, b := range bufs {
+		if len(b) == 0 {
+			continue
+		}
 		io := unix.Iovec{Base: unsafe.SliceData(b)}
 		io.SetLen(len(b))
 		v.iov = append(v.iov, io)
@@ -38,9 +41,9 @@ func (v *vectors) writev(fd int, bufs [][]byte) (int, error) {
 	return v.transfer(unix.SYS_WRITEV, fd)
 }
 
-// readv reads into p and, once that is full, into over.
-func (v *vectors) readv(fd int, p, over []byte) (int, error) {
-	v.set([][]byte{p, over})
+// readv reads into one slice after another.
+func (v *vectors) readv(fd int, bufs ...[]byte) (int, error) {
+	v.set(bufs)
 	return v.transfer(unix.SYS_READV, fd)
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/packetstream/packetstream/packet/frame"
 )
 
-// unfinished is a DATA frame of which a Read has not taken all. It belongs to whoever receives.
+// unfinished is a DATA frame of which not all is taken. It belongs to whoever receives.
 type unfinished struct {
 	stream *Stream
 	header packet.Header
@@ -47,27 +47,57 @@ func (s *Stream) receiveData(p []byte) (n int, more bool) {
 	c, rest := s.conn, &s.conn.rest
 	for n < len(p) {
 		if rest.left == 0 {
-			if more := s.nextData(); rest.left == 0 {
+			var more bool
+			if *rest, more = s.nextData(); rest.left == 0 {
 				return n, more
 			}
 		}
-		want := p[n:min(int64(len(p)), int64(n)+rest.left)]
+		room := p[n:]
 		direct := c.in.Buffered() == 0
 		c.mu.Unlock()
-		got, err := c.in.TryRead(want)
+		got, wanted, err := s.readAcross(room, rest)
 		c.mu.Lock()
 		n += got
-		rest.left -= int64(got)
 		if err != nil {
 			return n, err == bufio.ErrWouldBlock
 		}
-		if direct && got < len(want) {
+		if direct && got < wanted && c.in.Buffered() == 0 {
 			return n, true // that was all there is
 		}
 	}
 	// What is there already decides whether it may be left until the next Read.
 	h, _, err := c.buffered()
 	return n, rest.left > 0 || err == packet.ErrShort || err == nil && s.isOurs(&h)
+}
+
+// readAcross reads what is left of a frame into p, and in the same read what is behind the header of the next one, if that
+// is as expected: of the stream, with a header as long, and no smaller, of which f then is what is left. wanted is how much it
+// reads if all that has come. Conn.mu is not held.
+func (s *Stream) readAcross(p []byte, f *unfinished) (got, wanted int, err error) {
+	c := s.conn
+	at, gap := int(min(int64(len(p)), f.left)), f.header.Len()
+	wanted = at
+	if gap >= longHeaderSize {
+		wanted = int(min(int64(len(p)), f.left+f.header.Size))
+	}
+	got, beyond, err := c.in.TryReadAcross(p[:wanted], at, gap)
+	f.left -= int64(got)
+	if beyond == 0 {
+		return got, at, err
+	}
+	taken := 0
+	b, _ := c.in.Peek(0)
+	if _, size, err := packet.ParseHeader(b[:gap]); err == nil && size == gap {
+		c.mu.Lock()
+		if next, _ := s.nextData(); next.left > 0 {
+			taken = int(min(int64(beyond), next.left))
+			*f = next
+			f.left -= int64(taken)
+		}
+		c.mu.Unlock()
+	}
+	c.in.Settle(p[at:at+beyond], taken, gap)
+	return got + taken, wanted, err
 }
 
 // isOurs says whether a packet is data of the stream that can be taken.
@@ -77,19 +107,19 @@ func (s *Stream) isOurs(h *packet.Header) bool {
 
 // nextData begins the next packet, if that is data of the stream and its header is buffered. It reports false if it is
 // something else. Conn.mu is held, but not while it tells those who look on.
-func (s *Stream) nextData() bool {
+func (s *Stream) nextData() (f unfinished, ok bool) {
 	c := s.conn
 	h, n, err := c.buffered()
 	if err != nil {
-		return err == packet.ErrShort
+		return unfinished{}, err == packet.ErrShort
 	}
 	if !s.isOurs(&h) || !s.in.window.received(h.Size) {
-		return false
+		return unfinished{}, false
 	}
 	c.countAlone(s, false, h.Size)
-	c.rest = unfinished{s, h, c.in.Offset(), h.Size}
+	f = unfinished{s, h, c.in.Offset(), h.Size}
 	c.took(&h, n)
-	return true
+	return f, true
 }
 
 // receiveRest takes what a Read has left of a frame.
@@ -99,7 +129,7 @@ func (c *Conn) receiveRest() error {
 	if r.left == 0 {
 		return nil
 	}
-	if err := r.stream.receiveBulk(&r.header, r.left); err != nil {
+	if err := r.stream.receiveBulk(&r); err != nil {
 		return c.readError(r.start, err)
 	}
 	c.readAt = c.now()

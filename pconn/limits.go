@@ -126,7 +126,7 @@ const (
 	pieceFrom = 128 << 10
 
 	// turnShare is how many bytes of streams and large payloads leave in one write, at most one
-	// piece more: what has come meanwhile goes in between. Where that is all that a write has it is one packet.
+	// piece more: what has come meanwhile goes in between. Where that is all that a write has it is of one stream.
 	turnShare = 64 << 10
 
 	// maxOvertake is how many writes of control may go before requests, answers and streams that wait.

@@ -63,6 +63,9 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 		c.beside.answered = c.besideBulk()
 	}
 	if err != nil {
+		if c.rest.left > 0 {
+			start = c.rest.start // it is a frame behind this one
+		}
 		return false, c.readError(start, err)
 	}
 	if goOn && !buffered {

@@ -100,7 +100,12 @@ func (c *Conn) receiveData(h *packet.Header) error {
 		return err
 	}
 	c.mu.Unlock()
-	return s.receiveBulk(h, h.Size)
+	f := unfinished{stream: s, header: *h, left: h.Size}
+	err = s.receiveBulk(&f)
+	if f.start > 0 {
+		c.rest = f // it is another frame, behind h
+	}
+	return err
 }
 
 // checkWindow counts the data of a frame. Conn.mu is held.
@@ -142,25 +147,23 @@ const deliverFrom = 256 << 10
 const yieldFrom = 8 << 10
 
 // receiveBulk takes data as it comes, what is left of a frame: into the memory of a Read that waits, or else into the
-// stream's own.
-func (s *Stream) receiveBulk(h *packet.Header, left int64) error {
+// stream's own. With it may come a part of the next frame: then it takes all of that too.
+func (s *Stream) receiveBulk(f *unfinished) error {
 	c, in := s.conn, &s.in
-	for left > 0 {
+	for f.left > 0 {
 		c.mu.Lock()
 		if s.state.in != inOpen {
 			c.mu.Unlock()
-			return c.skipPayload(&packet.Header{Size: left})
+			return c.skipPayload(&packet.Header{Size: f.left})
 		}
-		var n int
 		var err error
 		if len(in.rest()) > 0 && in.buf.bytes == 0 {
-			n, err = s.readInto(left)
+			err = s.readInto(f)
 		} else {
-			n, err = s.readBuffer(left)
+			err = s.readBuffer(f)
 			s.spillMore()
 		}
-		left -= int64(n)
-		handed := s.handOverIfDone(left == 0)
+		handed := s.handOverIfDone(f.left == 0)
 		c.mu.Unlock()
 		if handed >= yieldFrom {
 			runtime.Gosched()
@@ -169,21 +172,19 @@ func (s *Stream) receiveBulk(h *packet.Header, left int64) error {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			return c.payloadError(h, err)
+			return c.payloadError(&f.header, err)
 		}
 	}
 	return nil
 }
 
-// readInto reads at most left bytes into what is left of the memory of the Read that waits. Conn.mu is held, but not
-// while it reads.
-func (s *Stream) readInto(left int64) (n int, err error) {
+// readInto reads into what is left of the memory of the Read that waits. Conn.mu is held, but not while it reads.
+func (s *Stream) readInto(f *unfinished) error {
 	c, in := s.conn, &s.in
 	p := in.rest()
-	p = p[:min(int64(len(p)), left)]
 	in.lent = true
 	c.mu.Unlock()
-	n, err = c.in.TryRead(p)
+	n, _, err := s.readAcross(p, f)
 	c.mu.Lock()
 	in.lent = false
 	if c.st.leavers > 0 {
@@ -191,22 +192,22 @@ func (s *Stream) readInto(left int64) (n int, err error) {
 	}
 	in.got += n
 	if !errors.Is(err, bufio.ErrWouldBlock) {
-		return n, err
+		return err
 	}
 	// The reader has what there is while more is waited for.
 	s.handOver()
 	c.mu.Unlock()
 	_, err = c.in.Peek(1)
 	c.mu.Lock()
-	return 0, err
+	return err
 }
 
-// readBuffer reads at most left bytes into memory of the stream's own. Conn.mu is held, but not while it reads.
-func (s *Stream) readBuffer(left int64) (n int, err error) {
+// readBuffer reads into memory of the stream's own. Conn.mu is held, but not while it reads.
+func (s *Stream) readBuffer(f *unfinished) error {
 	c, in := s.conn, &s.in
-	p := in.buf.room(int(min(left, maxChunk)), &c.st.buffers)
+	p := in.buf.room(int(min(f.left, maxChunk)), &c.st.buffers)
 	c.mu.Unlock()
-	n, err = c.in.TryRead(p)
+	n, err := c.in.TryRead(p)
 	if errors.Is(err, bufio.ErrWouldBlock) {
 		c.mu.Lock()
 		s.handOver()
@@ -215,7 +216,8 @@ func (s *Stream) readBuffer(left int64) (n int, err error) {
 	}
 	c.mu.Lock()
 	in.buf.filled(n)
-	return n, err
+	f.left -= int64(n)
+	return err
 }
 
 // rest is what is left of the memory of a Read that waits.

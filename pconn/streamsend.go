@@ -116,6 +116,18 @@ func (c *Conn) addFrame(b *batch, kind frame.Kind, tag, flags uint64, payload []
 	b.note(c, &h)
 }
 
+// addPieces appends the stream's next pieces to b, at most so many bytes, and returns how many those were. Conn.mu is held.
+func (s *Stream) addPieces(b *batch, most int) (n int) {
+	for n < most {
+		piece := s.addPiece(b, min(streamPiece, most-n))
+		if piece == 0 {
+			break
+		}
+		n += piece
+	}
+	return n
+}
+
 // addPiece appends the stream's next piece to b, or its END behind the last, and returns how many bytes of
 // data it was, at most most. Conn.mu is held.
 func (s *Stream) addPiece(b *batch, most int) int {
@@ -169,6 +181,9 @@ type streamRef struct {
 // where it is: behind fewer, page-aligned memory is copied into a pipe at a quarter of the speed by processors
 // whose string moves are slow then, as those of package bufio's Output.
 const longHeader = 1 << 60
+
+// longHeaderSize is how many octets such a header has, or some more where the stream has a large number.
+const longHeaderSize = 16
 
 func (s *Stream) addGathered(b *batch, n int) {
 	o := &s.out

@@ -73,11 +73,11 @@ func (c *Conn) addTurns(b *batch) {
 			room -= c.addLarge(b, t.large)
 			continue
 		}
-		piece := streamPiece
+		share := streamPiece
 		if b.Len() == 0 {
-			piece = turnShare // all that this write has
+			share = turnShare // all that this write has
 		}
-		room -= t.stream.addPiece(b, piece)
+		room -= t.stream.addPieces(b, share)
 		if t.stream.sendable() {
 			r.push(t)
 		}

@@ -1,28 +1,24 @@
 package packet
 
+import "math/bits"
+
 // AppendUint appends the shortest BSUint form of v to dst and returns the extended slice.
 func AppendUint(dst []byte, v uint64) []byte {
 	if v < 1<<7 {
 		return append(dst, byte(v))
 	}
-	shift := 7
-	for v>>shift >= 1<<7 {
-		shift += 7
-	}
-	for ; shift > 0; shift -= 7 {
+	return appendLongUint(dst, v)
+}
+
+func appendLongUint(dst []byte, v uint64) []byte {
+	for shift := 7 * (UintLen(v) - 1); shift > 0; shift -= 7 {
 		dst = append(dst, byte(v>>shift)|0x80)
 	}
 	return append(dst, byte(v)&0x7f)
 }
 
 // UintLen returns the number of octets that AppendUint appends for v.
-func UintLen(v uint64) int {
-	n := 1
-	for v >>= 7; v != 0; v >>= 7 {
-		n++
-	}
-	return n
-}
+func UintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 // DecodeUint decodes the BSUint at the start of b and returns its value and the number of octets
 // it takes. Over-long forms (leading 0x80 octets) are accepted up to MaxNumber octets.

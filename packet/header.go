@@ -83,65 +83,75 @@ func (h *Header) packet(payload []byte) Packet {
 // The error is ErrShort if b ends inside the header, or a *FormatError. A bad field is found as
 // soon as its last octet is there.
 func ParseHeader(b []byte) (h Header, n int, err error) {
+	n, err = h.Parse(b)
+	return h, n, err
+}
+
+// Parse is ParseHeader into memory of the caller's, for who takes many. After an error h is the zero Header.
+func (h *Header) Parse(b []byte) (n int, err error) {
+	*h = Header{}
 	length, n, err := DecodeUint(b)
 	if err != nil {
-		return Header{}, 0, fieldError("length", err)
+		return 0, fieldError("length", err, false)
 	}
 	if length > maxLength {
-		return Header{}, 0, fieldError("length", ErrLength)
+		return 0, fieldError("length", ErrLength, false)
 	}
-	f := fields{b: b[n:]}
-	if uint64(len(f.b)) >= length {
-		f.b, f.whole = f.b[:length], true
+	fields := b[n:]
+	whole := uint64(len(fields)) >= length
+	if whole {
+		fields = fields[:length]
 	}
-	h.Tag = f.next("tag")
-	bits := f.next("flags")
+	took, err := h.parseFields(fields, whole)
+	if err != nil {
+		*h = Header{}
+		return 0, err
+	}
+	rest := length - uint64(took)
+	if rest > MaxPayload {
+		*h = Header{}
+		return 0, fieldError("length", ErrLength, false)
+	}
+	h.Size = int64(rest)
+	return n + took, nil
+}
+
+// parseFields parses what is between the length and the payload, and returns how many octets that takes. If b is whole it
+// goes to the packet's end, so that a shortage is the packet's own fault.
+func (h *Header) parseFields(b []byte, whole bool) (n int, err error) {
+	tag, n, err := DecodeUint(b)
+	if err != nil {
+		return 0, fieldError("tag", err, whole)
+	}
+	bits, took, err := DecodeUint(b[n:])
+	if err != nil {
+		return 0, fieldError("flags", err, whole)
+	}
+	h.Tag, h.Flags = tag, bits>>flagsShift
+	n += took
 	if bits&bitChannel != 0 {
-		h.Channel = f.next("channel")
+		if h.Channel, took, err = DecodeUint(b[n:]); err != nil {
+			return 0, fieldError("channel", err, whole)
+		}
+		n += took
 	}
 	if bits&bitRequest != 0 {
 		h.Request = true
-		h.Type = f.next("type")
-	}
-	if f.err != nil {
-		return Header{}, 0, f.err
-	}
-	h.Flags = bits >> flagsShift
-	rest := length - uint64(f.n)
-	if rest > MaxPayload {
-		return Header{}, 0, fieldError("length", ErrLength)
-	}
-	h.Size = int64(rest)
-	return h, n + f.n, nil
-}
-
-// fields reads a packet's numbers one after another and remembers the first error.
-type fields struct {
-	b     []byte
-	n     int  // octets read
-	whole bool // b goes to the packet's end, so that a shortage is the packet's own fault
-	err   error
-}
-
-func (f *fields) next(name string) uint64 {
-	if f.err != nil {
-		return 0
-	}
-	v, n, err := DecodeUint(f.b[f.n:])
-	if err != nil {
-		if err == ErrShort && f.whole {
-			err = ErrFields
+		if h.Type, took, err = DecodeUint(b[n:]); err != nil {
+			return 0, fieldError("type", err, whole)
 		}
-		f.err = fieldError(name, err)
-		return 0
+		n += took
 	}
-	f.n += n
-	return v
+	return n, nil
 }
 
-func fieldError(name string, err error) error {
+// fieldError is the error of a field of which more bytes may still come, unless the packet is there as a whole.
+func fieldError(name string, err error, whole bool) error {
 	if err == ErrShort {
-		return err
+		if !whole {
+			return err
+		}
+		err = ErrFields
 	}
 	return &FormatError{Field: name, Err: err}
 }

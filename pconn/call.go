@@ -181,15 +181,16 @@ func (c *Conn) takeBack(call *call, cause error) bool {
 	for call.lent {
 		c.waitReturned()
 	}
+	var h packet.Header
 	var q queued
 	if c.ext.on.Load() && !done {
-		q = c.appendCancel(call, cause)
+		h, q = c.appendCancel(call, cause)
 	}
 	q.flush = q.flush || c.beginFlush()
 	c.step()
 	c.mu.Unlock()
 	c.leavePartial(part)
-	c.flush(&q)
+	c.flush(&h, q)
 	return true
 }
 

@@ -76,16 +76,16 @@ func clipText(s string, n int) string {
 
 // appendCancel queues the CANCEL of a call that was just taken back. It leaves before all else, but never
 // before the request. Conn.mu is held.
-func (c *Conn) appendCancel(call *call, cause error) queued {
+func (c *Conn) appendCancel(call *call, cause error) (h packet.Header, q queued) {
 	s := &c.st.sender
 	c.counters.CancelsOut.Add(1)
 	payload := cancelPayload(call.channel, cause, s.controlLen() > maxLongCauses)
-	h := frame.Header(frame.KindCancel, call.tag, 0, len(payload))
+	h = frame.Header(frame.KindCancel, call.tag, 0, len(payload))
 	if call.tag > s.given {
-		return c.appendTo(s.pending, &h, payload)
+		return h, c.appendTo(s.pending, &h, nil, payload)
 	}
 	// There are no more of them than requests of ours, all of which are bounded.
-	return c.appendTo(s.controlBatch(), &h, payload)
+	return h, c.appendTo(s.controlBatch(), &h, nil, payload)
 }
 
 // cancelled takes a CANCEL of the peer.

@@ -140,19 +140,19 @@ func badFrame(h *packet.Header, payload []byte, err error) error {
 	return &ProtocolError{Reason: fmt.Sprintf("a bad frame about tag %d", h.Tag), Quote: quoteHeader(h, payload), Err: err}
 }
 
-// control queues a packet that leaves before all others. The error is that of a peer which does not read
+// control queues a packet that leaves before all others, and HEADERS before it where there are any. The error is that of a peer which does not read
 // what it is told. Conn.mu is held.
-func (c *Conn) control(h *packet.Header, payload []byte) (queued, error) {
+func (c *Conn) control(h *packet.Header, headers, payload []byte) (queued, error) {
 	s := &c.st.sender
 	if n := s.controlLen(); n > maxControl {
 		return queued{}, &LimitError{What: "rejections and other control packets waiting to be read, bytes", Value: int64(n), Max: maxControl}
 	}
-	return c.appendTo(s.controlBatch(), h, payload), nil
+	return c.appendTo(s.controlBatch(), h, headers, payload), nil
 }
 
 // flush does for what was just queued what may not be done under the lock, without blocking.
-func (c *Conn) flush(q *queued) {
-	c.sent(q)
+func (c *Conn) flush(h *packet.Header, q queued) {
+	c.sent(h, q)
 	if q.flush {
 		c.writeCycle(callerRounds)
 	}

@@ -55,9 +55,9 @@ func (c *Conn) GoAway(ctx context.Context, code uint64, text string) error {
 	payload := f.Append(nil)
 	h := frame.Header(frame.KindGoAway, 0, 0, len(payload))
 	c.mu.Lock()
-	q := c.appendTo(c.st.sender.controlBatch(), &h, payload)
+	q := c.appendTo(c.st.sender.controlBatch(), &h, nil, payload)
 	c.mu.Unlock()
-	c.flush(&q)
+	c.flush(&h, q)
 	return nil
 }
 

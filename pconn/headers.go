@@ -107,9 +107,6 @@ func (c *Conn) checkMetadata(what string, size int64) error {
 // requestHeaders appends to buf what goes before a request, if there is anything. The time left is that of
 // ctx only where somebody waits as long as ctx says.
 func (c *Conn) requestHeaders(ctx context.Context, call *call, req *Request, buf []byte) []byte {
-	if !c.ext.on.Load() {
-		return nil
-	}
 	f := frame.Headers{Metadata: req.Metadata, Timeout: req.Timeout}
 	if call.result == nil && call.kind == callWaits {
 		if deadline, ok := ctx.Deadline(); ok {
@@ -175,33 +172,14 @@ func (c *Conn) errorHeaders(in *incoming, err error) []byte {
 	return f.Append(nil)
 }
 
-// rejectHeaders queues what tells a peer of a rejection more than its text. Conn.mu is held.
-func (c *Conn) rejectHeaders(h *packet.Header, text string) (queued, error) {
+// rejectHeaders is what tells a peer of a rejection more than its text.
+func (c *Conn) rejectHeaders(h *packet.Header, text string) []byte {
 	if !c.ext.on.Load() || h.Channel == reservedChannel {
-		return queued{}, nil
+		return nil
 	}
 	f := frame.Headers{Reason: frame.ReasonRefused}
 	if text == textShuttingDown || text == textGoingAway {
 		f.Reason = frame.ReasonGoingAway
 	}
-	payload := f.Append(nil)
-	r := frame.Header(frame.KindHeaders, h.Tag, frame.FlagResponse, len(payload))
-	return c.control(&r, payload)
-}
-
-// appendResponseHeaders queues what goes before an answer. Conn.mu is held.
-func (c *Conn) appendResponseHeaders(in *incoming, payload []byte) queued {
-	if len(payload) == 0 {
-		return queued{}
-	}
-	h := frame.Header(frame.KindHeaders, in.tag, frame.FlagResponse, len(payload))
-	return c.appendTo(c.st.sender.pending, &h, payload)
-}
-
-// and joins what two appends under one lock have to have done.
-func (q *queued) and(first *queued) {
-	q.grace = q.grace || first.grace
-	q.flush = q.flush || first.flush
-	q.now = q.now || first.now
-	first.grace, first.flush, first.now = false, false, false
+	return f.Append(nil)
 }

@@ -49,9 +49,9 @@ func (c *Conn) offer() {
 	c.ext.offered, c.ext.tag = true, c.st.calls.skip()
 	payload := c.ourHello()
 	h := frame.Header(frame.KindHello, c.ext.tag, 0, len(payload))
-	q := c.appendTo(c.st.sender.controlBatch(), &h, payload)
+	q := c.appendTo(c.st.sender.controlBatch(), &h, nil, payload)
 	c.mu.Unlock()
-	c.flush(&q)
+	c.flush(&h, q)
 }
 
 // hello answers the peer's HELLO.
@@ -70,15 +70,15 @@ func (c *Conn) hello(h *packet.Header) error {
 	}
 	c.ext.answered = true
 	payload := c.ourHello()
-	r := responseHeader(h.Channel, h.Tag, true, 0, len(payload))
+	r := packet.Header{Channel: h.Channel, Tag: h.Tag, Flags: responseFlags(true, 0), Size: int64(len(payload))}
 	c.mu.Lock()
-	q, err := c.control(&r, payload)
+	q, err := c.control(&r, nil, payload)
 	if c.st.sender.err == nil { // else no answer leaves, and the peer may send no frames
 		c.st.sender.helloFirst = true
 		c.extend(peer)
 	}
 	c.mu.Unlock()
-	c.flush(&q)
+	c.flush(&r, q)
 	return err
 }
 

@@ -154,7 +154,7 @@ func (c *Conn) respondLarge(in *incoming, h *packet.Header, payload, headers []b
 		s.larges.repliers.wakeFirst()
 	}
 	c.mu.Unlock()
-	c.flush(&q)
+	c.flush(h, q)
 	return next
 }
 
@@ -174,7 +174,7 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 	}
 	buf, packets := b.Begin(), 1
 	if len(l.headers) > 0 {
-		buf = c.appendHeaders(b, buf, l.header.Tag, of, l.headers)
+		buf = c.appendHeaders(b, buf, &l.header, l.headers)
 		l.headers, packets = nil, 2
 	}
 	n := min(len(l.rest), streamPiece)
@@ -203,15 +203,6 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 		s.turns.push(&l.turn)
 	}
 	return n
-}
-
-// appendHeaders appends a HEADERS to buf, which is what b gave, so that it is part of the packet that it stands before: both
-// leave, or neither. Conn.mu is held.
-func (c *Conn) appendHeaders(b *batch, buf []byte, tag, of uint64, payload []byte) []byte {
-	h := frame.Header(frame.KindHeaders, tag, of, len(payload))
-	buf, _ = h.Append(buf)
-	b.note(c, &h)
-	return append(buf, payload...)
 }
 
 // largesLeft is called when the batch that held the packets of some is gone. Conn.mu is held.

@@ -80,10 +80,11 @@ func (c *Conn) sendPing(p *ping) (tag uint64, err error) {
 	}
 	t := &c.ext.pings
 	var q queued
+	var h packet.Header
 	if t.queued == 0 {
 		t.queued = c.st.calls.skip()
-		h := frame.Header(frame.KindPing, t.queued, 0, 0)
-		q = c.appendTo(c.st.sender.controlBatch(), &h, nil)
+		h = frame.Header(frame.KindPing, t.queued, 0, 0)
+		q = c.appendTo(c.st.sender.controlBatch(), &h, nil, nil)
 		c.counters.PingsOut.Add(1)
 	} else if !c.st.sender.graceArmed {
 		c.wakeSender() // whoever queued it may not be about to write
@@ -99,7 +100,7 @@ func (c *Conn) sendPing(p *ping) (tag uint64, err error) {
 		t.waited[tag] = append(t.waited[tag], p)
 	}
 	c.mu.Unlock()
-	c.flush(&q)
+	c.flush(&h, q)
 	return tag, nil
 }
 
@@ -120,11 +121,11 @@ func (c *Conn) measureTrip(now instant) {
 // pinged answers a PING.
 func (c *Conn) pinged(h *packet.Header) error {
 	c.counters.PingsIn.Add(1)
-	r := responseHeader(h.Channel, h.Tag, true, 0, 0)
+	r := packet.Header{Channel: h.Channel, Tag: h.Tag, Flags: responseFlags(true, 0)}
 	c.mu.Lock()
-	q, err := c.control(&r, nil)
+	q, err := c.control(&r, nil, nil)
 	c.mu.Unlock()
-	c.flush(&q)
+	c.flush(&r, q)
 	if err != nil {
 		return err
 	}

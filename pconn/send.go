@@ -12,13 +12,12 @@ import (
 )
 
 // queued says what append did, for what is to be done without the lock. The zero value says that nothing was
-// queued, since nothing can be sent any more.
+// queued, since nothing can be sent any more. It is small, to be passed in registers.
 type queued struct {
-	header packet.Header // set if somebody looks on
-	size   int           // of the packet; 0 if there is none
-	grace  bool          // a grace wait began
-	flush  bool          // the caller is to run a write cycle
-	now    bool          // at once: enough has gathered
+	size  int  // of the packet; 0 if there is none
+	grace bool // a grace wait began
+	flush bool // the caller is to run a write cycle
+	now   bool // at once: enough has gathered
 }
 
 // send gives the call a tag and a place, and queues its request. When it returns nil the call will be
@@ -28,22 +27,10 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		return c.sendFiles(ctx, call, req, inHandler)
 	}
 	h := packet.Header{Channel: req.Channel, Type: req.Type + 1, Flags: req.Flags, Request: true, Size: int64(len(req.Payload))}
-	gather := call.result == nil && call.kind == callWaits && len(req.Payload) >= gatherFrom && c.out.NonBlocking() && call.files == nil
-	if c.inPieces(len(req.Payload)) && call.files == nil {
-		call.large = largeRequest(&h, req.Payload, gather)
-	}
+	gather := len(req.Payload) >= gatherFrom && c.lendsPayload(call, &h, req)
 
 	c.mu.Lock()
-	if (!c.st.callers.empty() || !c.st.roomForCall(call.size)) && c.st.mayCall(inHandler) == nil {
-		if err := c.waitFor(ctx, &c.st.callers, func() bool {
-			return c.st.roomForCall(call.size) || c.st.mayCall(inHandler) != nil
-		}); err != nil {
-			c.mu.Unlock()
-			return err
-		}
-	}
-	if err := c.st.mayCall(inHandler); err != nil {
-		c.st.callers.wakeFirst()
+	if err := c.enter(ctx, call.size, inHandler); err != nil {
 		c.mu.Unlock()
 		return err
 	}
@@ -55,7 +42,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	if call.files != nil {
 		unsent, call.files = c.appendFiles(call.tag, 0, call.files), nil
 	}
-	first, q := c.appendRequest(ctx, call, req, &h, gather)
+	q := c.appendRequest(ctx, call, req, &h, gather)
 	var lingers uint32
 	if q.flush && !q.now && c.st.calls.n > 1 {
 		lingers = c.st.sender.linger()
@@ -69,51 +56,63 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		unsent.Close()
 	}
 	c.counters.RequestsOut.Add(1)
-	c.sent(&first)
-	c.sent(&q)
+	c.sent(&h, q)
 	if q.flush && (lingers == 0 || c.letAppend(lingers)) {
 		c.writeCycle(callerRounds)
 	}
 	return nil
 }
 
-// appendRequest queues a request and what goes before it. Conn.mu is held.
-func (c *Conn) appendRequest(ctx context.Context, call *call, req *Request, h *packet.Header, gather bool) (first, q queued) {
-	var buf [32]byte
-	headers := c.requestHeaders(ctx, call, req, buf[:0])
-	if l := call.large; l != nil {
-		l.header.Tag, l.headers = h.Tag, bytes.Clone(headers)
-		return queued{}, c.appendLarge(l)
-	}
-	if len(headers) > 0 {
-		f := frame.Header(frame.KindHeaders, call.tag, 0, len(headers))
-		if gather {
-			first, q, call.ref = c.appendHeaded(&f, headers, h, req.Payload)
-			return first, q
+// enter waits, in line, for room for a call with a payload of so many bytes. The error is ctx's, or says why no call may be
+// made. Conn.mu is held, but not while it waits.
+func (c *Conn) enter(ctx context.Context, size int64, inHandler bool) error {
+	if (!c.st.callers.empty() || !c.st.roomForCall(size)) && c.st.mayCall(inHandler) == nil {
+		if err := c.waitFor(ctx, &c.st.callers, func() bool {
+			return c.st.roomForCall(size) || c.st.mayCall(inHandler) != nil
+		}); err != nil {
+			return err
 		}
-		first = c.appendTo(c.st.sender.pending, &f, headers)
 	}
-	q, call.ref = c.append(h, req.Payload, gather)
-	q.and(&first)
-	return first, q
+	err := c.st.mayCall(inHandler)
+	if err != nil {
+		c.st.callers.wakeFirst()
+	}
+	return err
 }
 
-// appendHeaded queues a HEADERS and a request whose payload is gathered as one packet of the batch, so that who takes it
-// out takes out both. Conn.mu is held.
-func (c *Conn) appendHeaded(f *packet.Header, headers []byte, h *packet.Header, payload []byte) (first, q queued, ref sendRef) {
-	s := &c.st.sender
-	if s.eof || s.err != nil {
-		return queued{}, queued{}, sendRef{}
+// lendsPayload says whether a large payload is sent from where it is, since its caller waits. One that goes in pieces is
+// the call's from here on.
+func (c *Conn) lendsPayload(call *call, h *packet.Header, req *Request) bool {
+	if call.files != nil {
+		return false
 	}
-	before := s.pending.Len()
-	buf, _ := f.Append(s.pending.Begin())
-	buf, _ = h.Append(append(buf, headers...))
-	ref = sendRef{s.pending, s.pending.EndRef(buf, payload), 2}
-	first = c.appended(s.pending, f, before)
-	first.size = f.Len() + len(headers)
-	q = c.appended(s.pending, h, before+first.size)
-	q.and(&first)
-	return first, q, ref
+	gather := call.result == nil && call.kind == callWaits && c.out.NonBlocking()
+	if c.inPieces(len(req.Payload)) {
+		call.large = largeRequest(h, req.Payload, gather)
+	}
+	return gather
+}
+
+// appendRequest queues a request, and what goes before it to a peer that has the extensions. Conn.mu is held.
+func (c *Conn) appendRequest(ctx context.Context, call *call, req *Request, h *packet.Header, gather bool) queued {
+	if !c.ext.on.Load() {
+		return c.appendCall(call, h, nil, req.Payload, gather)
+	}
+	var buf [32]byte
+	return c.appendCall(call, h, c.requestHeaders(ctx, call, req, buf[:0]), req.Payload, gather)
+}
+
+// appendCall is appendRequest with the HEADERS, or nil. Conn.mu is held.
+func (c *Conn) appendCall(call *call, h *packet.Header, headers, payload []byte, gather bool) (q queued) {
+	switch {
+	case call.large != nil:
+		call.large.header.Tag, call.large.headers = h.Tag, bytes.Clone(headers)
+		return c.appendLarge(call.large)
+	case gather:
+		q, call.ref = c.appendRef(h, headers, payload)
+		return q
+	}
+	return c.appendTo(c.st.sender.pending, h, headers, payload)
 }
 
 // letAppend lets others who are about to send as well append first, as long as more do, to spare system calls. It
@@ -150,7 +149,7 @@ func (c *Conn) sendTime() instant {
 // place. It waits for room while the queue is over its bound, unless the handler's goroutine receives:
 // then receiving goes elsewhere first. Headers are what goes before it, as it is on the wire.
 func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []byte) *incoming {
-	h := responseHeader(in.channel, in.tag, ok, flags, len(payload))
+	h := packet.Header{Channel: in.channel, Tag: in.tag, Flags: responseFlags(ok, flags), Size: int64(len(payload))}
 	if c.inPieces(len(payload)) && !in.marked && (in.ctx.told == nil || in.ctx.told.files == nil) {
 		return c.respondLarge(in, &h, payload, headers)
 	}
@@ -165,9 +164,9 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []b
 		// The wait ends with room, or when nothing can be sent any more.
 		_ = c.waitFor(context.Background(), &c.st.repliers, c.st.roomForReply)
 	}
-	var first, q queued
+	var q queued
 	if !in.abandoned {
-		first, q = c.appendAnswer(in, &h, payload, headers)
+		q = c.appendAnswer(in, &h, payload, headers)
 	}
 	next := c.finishHandler(in)
 	if c.st.roomForReply() {
@@ -177,8 +176,7 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []b
 	busy := c.st.incoming.n > 0 && !c.runsInline(in) && !q.now
 	c.mu.Unlock()
 
-	c.sent(&first)
-	c.sent(&q)
+	c.sent(&h, q)
 	if q.flush {
 		if busy {
 			runtime.Gosched()
@@ -189,118 +187,129 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []b
 }
 
 // appendAnswer queues an answer and what goes before it. Conn.mu is held.
-func (c *Conn) appendAnswer(in *incoming, h *packet.Header, payload, headers []byte) (first, q queued) {
-	c.st.sender.hold = c.opts.Grace == 0 && c.runsInline(in)
+func (c *Conn) appendAnswer(in *incoming, h *packet.Header, payload, headers []byte) (q queued) {
+	s := &c.st.sender
+	s.hold = c.opts.Grace == 0 && c.runsInline(in)
 	if told := in.ctx.told; told != nil {
 		told.files = c.appendFiles(in.tag, frame.FlagResponse, told.files)
 	}
-	first = c.appendResponseHeaders(in, headers)
-	q, ref := c.append(h, payload, len(payload) >= gatherFrom)
-	c.st.sender.hold = false
-	if ref.batch != nil && in.marked {
-		c.lendScratch(ref.batch)
+	if len(payload) < gatherFrom {
+		q = c.appendTo(s.pending, h, headers, payload)
+	} else {
+		var ref sendRef
+		q, ref = c.appendRef(h, headers, payload)
+		if ref.batch != nil && in.marked {
+			c.lendScratch(ref.batch)
+		}
 	}
-	q.and(&first)
-	return first, q
+	s.hold = false
+	return q
 }
 
 // reject queues a "not ok" response with a text, from the receiving goroutine: it never waits. The
 // error is that of a peer which does not read its rejections.
 func (c *Conn) reject(h *packet.Header, text string) error {
-	r := responseHeader(h.Channel, h.Tag, false, 0, len(text))
+	r := packet.Header{Channel: h.Channel, Tag: h.Tag, Size: int64(len(text))}
 	c.counters.Rejected.Add(1)
 	c.logf(levelInfo, "request rejected", "channel", h.Channel, "tag", h.Tag, "type", h.Type-1, "reason", text)
 
+	headers := c.rejectHeaders(h, text)
 	c.mu.Lock()
-	first, err := c.rejectHeaders(h, text)
-	var q queued
-	if err == nil {
-		q, err = c.control(&r, []byte(text))
-	}
-	q.and(&first)
+	q, err := c.control(&r, headers, []byte(text))
 	c.mu.Unlock()
-	c.sent(&first)
-	c.flush(&q)
+	c.flush(&r, q)
 	return err
 }
 
-func responseHeader(channel, tag uint64, ok bool, flags uint64, size int) packet.Header {
+// responseFlags are a response's flags as they are on the wire.
+func responseFlags(ok bool, flags uint64) uint64 {
 	flags <<= 1
 	if ok {
 		flags |= 1
 	}
-	return packet.Header{Channel: channel, Tag: tag, Flags: flags, Size: int64(size)}
+	return flags
 }
 
-// append puts a packet into the pending batch, its payload by reference if gather is set. The header
-// was checked before. Conn.mu is held.
-func (c *Conn) append(h *packet.Header, payload []byte, gather bool) (queued, sendRef) {
-	s := &c.st.sender
-	if !gather {
-		return c.appendTo(s.pending, h, payload), sendRef{}
-	}
-	if s.eof || s.err != nil {
+// appendRef puts a packet into the pending batch, its payload by reference, and HEADERS before it where there are any: both
+// are one packet of the batch, so that who takes one out takes out both. The header was checked before. Conn.mu is held.
+func (c *Conn) appendRef(h *packet.Header, headers, payload []byte) (queued, sendRef) {
+	b := c.st.sender.pending
+	if c.st.sender.eof || c.st.sender.err != nil {
 		return queued{}, sendRef{}
 	}
-	before := s.pending.Len()
-	buf, _ := h.Append(s.pending.Begin())
-	ref := s.pending.EndRef(buf, payload)
-	return c.appended(s.pending, h, before), sendRef{s.pending, ref, 1}
+	buf, packets := b.Begin(), 1
+	if len(headers) > 0 {
+		buf, packets = c.appendHeaders(b, buf, h, headers), 2
+	}
+	begin := len(buf)
+	buf, _ = h.Append(buf)
+	ref := b.EndRef(buf, payload)
+	return c.appended(b, h.Request, len(buf)-begin+len(payload)), sendRef{b, ref, packets}
 }
 
-func (c *Conn) appendTo(b *batch, h *packet.Header, payload []byte) queued {
-	s := &c.st.sender
-	if s.eof || s.err != nil {
+// appendTo puts a packet into a batch, its payload copied, and HEADERS before it where there are any. Conn.mu is held.
+func (c *Conn) appendTo(b *batch, h *packet.Header, headers, payload []byte) queued {
+	if c.st.sender.eof || c.st.sender.err != nil {
 		return queued{}
 	}
-	before := b.Len()
-	buf, _ := h.Append(b.Begin())
-	b.End(append(buf, payload...))
-	return c.appended(b, h, before)
+	buf := b.Begin()
+	if len(headers) > 0 {
+		buf = c.appendHeaders(b, buf, h, headers)
+	}
+	begin := len(buf)
+	buf, _ = h.Append(buf)
+	buf = append(buf, payload...)
+	b.End(buf)
+	return c.appended(b, h.Request, len(buf)-begin)
 }
 
-// appended counts what was just appended to a batch of so many bytes, and decides who writes it.
-func (c *Conn) appended(b *batch, h *packet.Header, before int) queued {
-	s := &c.st.sender
-	q := queued{size: b.Len() - before}
-	if c.watch != nil {
-		q.header = *h
+// appendHeaders appends the HEADERS that stand before a packet to buf, which is what the batch gave. Conn.mu is held.
+func (c *Conn) appendHeaders(b *batch, buf []byte, before *packet.Header, headers []byte) []byte {
+	of := uint64(0)
+	if !before.Request {
+		of = frame.FlagResponse
 	}
+	h := frame.Header(frame.KindHeaders, before.Tag, of, len(headers))
+	buf, _ = h.Append(buf)
+	b.note(c, &h)
+	return append(buf, headers...)
+}
+
+// appended counts a packet of size bytes that was just appended to a batch, and decides who writes it. Conn.mu is held.
+func (c *Conn) appended(b *batch, request bool, size int) queued {
+	s := &c.st.sender
+	q := queued{size: size}
 	b.packets++
 	s.queued++
-	if !h.Request {
+	if !request {
 		b.answers++
 	}
 	switch {
 	case s.lingers != 0 && worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n):
 		s.lingers = 0
 		q.flush, q.now = true, true
-		return q
 	case s.writing || s.hold && s.pending.Len() < maxHeld:
-		return q
-	}
-	if c.opts.Grace > 0 && s.pending.Len() < gatherFrom {
+	case c.opts.Grace > 0 && s.pending.Len() < gatherFrom:
 		q.grace = c.armGrace()
-		return q
+	default:
+		s.writing = true
+		q.flush = true
 	}
-	s.writing = true
-	q.flush = true
 	return q
 }
 
 // sent does for a packet just queued what may not be done under the lock.
-func (c *Conn) sent(q *queued) {
+func (c *Conn) sent(h *packet.Header, q queued) {
 	if q.size == 0 {
 		return
 	}
-	c.countSent(&q.header, q.size)
+	c.counters.PacketsOut.Add(1)
+	c.counters.BytesOut.Add(uint64(q.size))
+	if c.watch == nil {
+		return
+	}
+	c.watch.sent(h, q.size)
 	if q.grace {
 		c.watch.tick(tick.Grace)
 	}
-}
-
-func (c *Conn) countSent(h *packet.Header, n int) {
-	c.counters.PacketsOut.Add(1)
-	c.counters.BytesOut.Add(uint64(n))
-	c.watch.sent(h, n)
 }

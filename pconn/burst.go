@@ -8,9 +8,9 @@ type burst []answer
 
 // answer is one of them.
 type answer struct {
-	h       packet.Header
-	payload []byte // in the input's buffer
-	call    *call  // nil if nobody waits for it
+	h    packet.Header
+	at   int   // where in the input's buffer its payload is
+	call *call // nil if nobody waits for it
 }
 
 // maxBurst is how many responses are taken at a time.
@@ -26,27 +26,15 @@ func (c *Conn) responses(first *packet.Header) (done bool, err error) {
 	if first.Size > c.opts.MaxPayload || first.Size >= int64(len(b)) {
 		return false, nil
 	}
-	at := int(first.Size)
-	h, n, ok := c.furtherResponse(b[at:])
-	if !ok {
+	begin := int(first.Size)
+	end := c.gather(first, b, begin)
+	all := c.burst
+	if len(all) == 1 {
 		return false, nil
 	}
-	begin := at
-	all := append(c.burst[:0], answer{h: *first, payload: b[:at]})
-	for ok {
-		end := at + n + int(h.Size)
-		all = append(all, answer{h: h, payload: b[at+n : end]})
-		c.watch.received(&h, end-at)
-		at = end
-		if len(all) == maxBurst {
-			break
-		}
-		h, n, ok = c.furtherResponse(b[at:])
-	}
-	c.burst = all
 	c.held += len(all) - 1 // the first is counted
 	c.counters.PacketsIn.Add(uint64(len(all) - 1))
-	c.counters.BytesIn.Add(uint64(at - begin))
+	c.counters.BytesIn.Add(uint64(end - begin))
 	c.claimBurst(all)
 	for i := range all {
 		a := &all[i]
@@ -55,18 +43,38 @@ func (c *Conn) responses(first *packet.Header) (done bool, err error) {
 		case a.call.kind == callDropped:
 			a.call.complete()
 		default:
-			a.call.answered(&a.h, a.call.keep(a.payload), nil)
+			a.call.answered(&a.h, a.call.keep(b[a.at:a.at+int(a.h.Size)]), nil)
 		}
-		a.call, a.payload = nil, nil
+		a.call = nil
 	}
-	return true, c.in.Skip(int64(at))
+	return true, c.in.Skip(int64(end))
+}
+
+// gather makes c.burst of the first response and those from b[at:] on that are as any other, and returns where they end.
+func (c *Conn) gather(first *packet.Header, b []byte, at int) (end int) {
+	all := append(c.burst[:0], answer{h: *first})
+	for len(all) < maxBurst {
+		all = append(all, answer{})
+		a := &all[len(all)-1]
+		n, ok := c.furtherResponse(&a.h, b[at:])
+		if !ok {
+			all = all[:len(all)-1]
+			break
+		}
+		a.at = at + n
+		size := n + int(a.h.Size)
+		c.watch.received(&a.h, size)
+		at += size
+	}
+	c.burst = all
+	return at
 }
 
 // furtherResponse looks for a response, wholly in b, that is taken as any other. n is what its header takes.
-func (c *Conn) furtherResponse(b []byte) (h packet.Header, n int, ok bool) {
-	h, n, err := packet.ParseHeader(b)
+func (c *Conn) furtherResponse(h *packet.Header, b []byte) (n int, ok bool) {
+	n, err := h.Parse(b)
 	ok = err == nil && !h.Request && h.Channel != reservedChannel && h.Size <= int64(len(b)-n) && h.Size <= c.opts.MaxPayload
-	return h, n, ok
+	return n, ok
 }
 
 // claimBurst takes the calls of responses out of the table.

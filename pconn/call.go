@@ -58,9 +58,10 @@ func (c *Conn) newCall(req *Request) *call {
 
 // free gives a call back whose outcome was taken.
 func (c *call) free() {
-	pool, use := c.pool, c.context
-	use.watched, use.ended = false, false
-	*c = call{done: c.done, context: use, pool: pool}
+	done, use, pool := c.done, c.context, c.pool
+	*c = call{}
+	c.done, c.context, c.pool = done, use, pool
+	c.context.watched, c.context.ended = false, false
 	pool.Put(c)
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
+	"github.com/packetstream/packetstream/packet"
 )
 
 // handlerContext is what one handler sees, and may keep: its request and its context. It is one of the two pieces of memory
@@ -20,6 +21,13 @@ type handlerContext struct {
 	made  *madeContext // the context behind it, once somebody needs one
 	told  *told        // what was said beside the request and the answer, or nil
 	ended bool         // the handler is done
+}
+
+// set makes a context that is zero that of a request.
+func (h *handlerContext) set(c *Conn, in *incoming, header *packet.Header, payload []byte) {
+	h.conn, h.in = c, in
+	r := &h.req
+	r.Channel, r.Type, r.Flags, r.Payload, r.Conn = header.Channel, header.Type-1, header.Flags, payload, c
 }
 
 // madeContext is a context of package context's behind that of a handler.

@@ -1,5 +1,7 @@
 package pconn
 
+import "github.com/packetstream/packetstream/packet"
+
 // incoming is one request of the peer, from its acceptance to its answer. What its handler sees, and may keep, is apart
 // from it, in ctx: so an incoming serves one request after another.
 type incoming struct {
@@ -32,6 +34,12 @@ const (
 	incomingAtWork
 	incomingDone
 )
+
+// set makes an incoming that is zero that of a request. To set the fields one by one spares to make a copy of all.
+func (in *incoming) set(c *Conn, h *packet.Header, handler Handler, ctx *handlerContext) {
+	in.ctx, in.handler, in.begun = ctx, handler, c.readAt
+	in.channel, in.tag, in.typ, in.size = h.Channel, h.Tag, h.Type-1, h.Size
+}
 
 // newIncoming returns an incoming for a request that is about to be accepted: that of the last one, if its handler did not
 // need a goroutine.

@@ -75,10 +75,11 @@ func (c *Conn) runMarked(h *packet.Header, handler Handler, judged bool) (done b
 	if err != nil {
 		return true, err
 	}
-	s.seen = handlerContext{conn: c, in: &s.in, req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c}}
-	s.in = incoming{
-		ctx: &s.seen, handler: handler, channel: h.Channel, tag: h.Tag, typ: h.Type - 1, size: h.Size, begun: c.readAt, marked: true,
-	}
+	s.seen = handlerContext{}
+	s.seen.set(c, &s.in, h, payload)
+	s.in = incoming{}
+	s.in.set(c, h, handler, &s.seen)
+	s.in.marked = true
 	v, text, err := c.admit(h, nil, &s.in, judged)
 	switch {
 	case err != nil:

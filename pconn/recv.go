@@ -37,8 +37,8 @@ func (c *Conn) receive() {
 // whether this goroutine still receives.
 func (c *Conn) receiveOne() (goOn bool, err error) {
 	start := c.in.Offset()
-	h, err := c.readHeader()
-	if err != nil {
+	var h packet.Header
+	if err := c.readHeader(&h); err != nil {
 		return false, c.readError(start, err)
 	}
 	n := int(c.in.Offset()-start) + int(h.Size)
@@ -77,9 +77,9 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 // readHeader reads the next header. What inline handlers left to be written is written before anything has to be
 // waited for (beforeWait is the input's BeforeWait): so what has come meanwhile is answered by the same write. A portion of
 // many, a single answer, and those before the rest of a large packet leave before that is known.
-func (c *Conn) readHeader() (packet.Header, error) {
+func (c *Conn) readHeader(h *packet.Header) error {
 	b, _ := c.in.Peek(0)
-	h, n, err := packet.ParseHeader(b)
+	n, err := h.Parse(b)
 	if err != nil {
 		c.letCallersRun()
 	}
@@ -88,15 +88,15 @@ func (c *Conn) readHeader() (packet.Header, error) {
 	}
 	if err == packet.ErrShort {
 		c.deliverNow()
-		h, err = packet.ReadHeader(c.in)
+		*h, err = packet.ReadHeader(c.in)
 		c.readAt = c.now()
 		c.portion.arrived(c.in.Buffered())
-		return h, err
+		return err
 	}
 	if err != nil {
-		return h, err
+		return err
 	}
-	return h, c.in.Skip(int64(n))
+	return c.in.Skip(int64(n))
 }
 
 // claim is what a response finds.
@@ -210,7 +210,7 @@ func (c *call) keep(payload []byte) []byte {
 
 // answered completes the call with its response.
 func (c *call) answered(h *packet.Header, payload []byte, more *extra) {
-	c.resp = Response{OK: h.Flags&1 != 0, Flags: h.Flags >> 1, Payload: payload}
+	c.resp.OK, c.resp.Flags, c.resp.Payload = h.Flags&1 != 0, h.Flags>>1, payload
 	if more != nil {
 		c.resp.Metadata = more.headers.Metadata
 	}

@@ -82,8 +82,9 @@ func (c *Conn) repeatedTag(h *packet.Header, in *incoming) error {
 // inline, if that may be. It reports whether this goroutine still receives.
 func (c *Conn) accept(h *packet.Header, more *extra, handler Handler, payload []byte, judged bool) (goOn bool, err error) {
 	in := c.newIncoming()
-	in.ctx = &handlerContext{conn: c, in: in, req: Request{Channel: h.Channel, Type: h.Type - 1, Flags: h.Flags, Payload: payload, Conn: c}}
-	in.handler, in.channel, in.tag, in.typ, in.size, in.begun = handler, h.Channel, h.Tag, h.Type-1, h.Size, c.readAt
+	ctx := new(handlerContext)
+	ctx.set(c, in, h, payload)
+	in.set(c, h, handler, ctx)
 	if more != nil {
 		in.hear(more)
 	}

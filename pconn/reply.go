@@ -10,16 +10,44 @@ import (
 // A Reply's bytes belong to the connection from the handler's return on: they may be sent from where
 // they are, and must not be changed.
 type Reply struct {
-	flags   uint64
 	payload []byte
-	text    string
-	more    *replyMore
+	more    *replyMore // or nil
 }
 
-// replyMore is what goes beside an answer. It is a pointer of its own, so that a Reply is returned in registers.
+// replyMore is what goes beside an answer's payload. It is a pointer of its own, so that a Reply fits into four registers:
+// what is larger is copied through memory wherever it is returned.
 type replyMore struct {
+	flags    uint64
 	metadata Metadata
 	files    []*os.File
+}
+
+// smallFlags are for the replies that have nothing beside them but such flags, so that these take no memory. Nothing
+// changes them.
+var smallFlags = func() (all [64]replyMore) {
+	for i := range all {
+		all[i].flags = uint64(i)
+	}
+	return all
+}()
+
+// moreOf returns what goes beside an answer with flags.
+func moreOf(flags uint64) *replyMore {
+	switch {
+	case flags == 0:
+		return nil
+	case flags < uint64(len(smallFlags)):
+		return &smallFlags[flags]
+	}
+	return &replyMore{flags: flags}
+}
+
+// beside returns what goes beside the reply, to be looked at only.
+func (r *Reply) beside() replyMore {
+	if r.more == nil {
+		return replyMore{}
+	}
+	return *r.more
 }
 
 // WithMetadata returns the reply with metadata, which reaches a peer that has the extensions and is dropped
@@ -28,7 +56,9 @@ func (r Reply) WithMetadata(md Metadata) Reply {
 	if len(md) == 0 && r.more == nil {
 		return r
 	}
-	r.more = &replyMore{metadata: md, files: r.filesBeside()}
+	more := r.beside()
+	more.metadata = md
+	r.more = &more
 	return r
 }
 
@@ -37,11 +67,9 @@ func (r Reply) WithMetadata(md Metadata) Reply {
 // cannot have them (see Options.MaxFiles) it gets an error instead of the reply. Of two the last counts, and the
 // files of the first stay the handler's.
 func (r Reply) WithFiles(files ...*os.File) Reply {
-	more := &replyMore{files: files}
-	if r.more != nil {
-		more.metadata = r.more.metadata
-	}
-	r.more = more
+	more := r.beside()
+	more.files = files
+	r.more = &more
 	return r
 }
 
@@ -53,28 +81,35 @@ func (r *Reply) filesBeside() []*os.File {
 	return r.more.files
 }
 
+// flags returns the reply's flags.
+func (r *Reply) flags() uint64 {
+	if r.more == nil {
+		return 0
+	}
+	return r.more.flags
+}
+
 // None answers with flags 0 and no payload.
 func None() Reply { return Reply{} }
 
 // Flags answers with flags, at most 61 bits of them, and no payload.
-func Flags(flags uint64) Reply { return Reply{flags: flags} }
+func Flags(flags uint64) Reply { return Reply{more: moreOf(flags)} }
 
 // Bytes answers with flags 0 and a payload.
 func Bytes(payload []byte) Reply { return Reply{payload: payload} }
 
 // FlagsBytes answers with flags, at most 61 bits of them, and a payload.
-func FlagsBytes(flags uint64, payload []byte) Reply { return Reply{flags: flags, payload: payload} }
+func FlagsBytes(flags uint64, payload []byte) Reply {
+	return Reply{payload: payload, more: moreOf(flags)}
+}
 
 // Text answers with flags 0 and text as UTF-8. What is not UTF-8 in s is sent as decimal character
 // references: an encoded surrogate as "&#N;", any other bad byte b as "&#(0xDC00+b);".
-func Text(s string) Reply { return Reply{text: s} }
-
-// bytes returns the reply's payload.
-func (r *Reply) bytes() []byte {
-	if r.text != "" {
-		return appendText(make([]byte, 0, len(r.text)), r.text)
+func Text(s string) Reply {
+	if s == "" {
+		return Reply{}
 	}
-	return r.payload
+	return Reply{payload: appendText(make([]byte, 0, len(s)), s)}
 }
 
 // Pair is flags and bytes as one result of an Adapt function.

@@ -290,10 +290,8 @@ var errGoexit = errors.New("pconn: handler ended its goroutine")
 // finish sends what the handler returned, and returns the request whose handler is to run next in its
 // place.
 func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
-	var payload []byte
 	if err == nil {
-		payload = reply.bytes()
-		err = c.checkReply(&reply, payload)
+		err = c.checkReply(&reply)
 	}
 	in.ctx.end(context.Canceled)
 	var headers []byte
@@ -305,7 +303,7 @@ func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
 	}
 	if err == nil {
 		handler := in.ctx
-		next := c.respond(in, true, reply.flags, payload, headers)
+		next := c.respond(in, true, reply.flags(), reply.payload, headers)
 		if reply.more != nil {
 			handler.closeUnsent()
 		}
@@ -317,16 +315,16 @@ func (c *Conn) finish(in *incoming, reply Reply, err error) *incoming {
 }
 
 // checkReply finds a reply that cannot be sent.
-func (c *Conn) checkReply(r *Reply, payload []byte) error {
-	if r.flags > maxReplyFlags {
-		return Errorf("reply flags %#x do not fit in 61 bits", r.flags)
+func (c *Conn) checkReply(r *Reply) error {
+	if flags := r.flags(); flags > maxReplyFlags {
+		return Errorf("reply flags %#x do not fit in 61 bits", flags)
 	}
 	most := c.opts.MaxPayload
 	if c.ext.on.Load() {
 		most = int64(min(uint64(most), c.ext.peer.MaxPayload))
 	}
-	if int64(len(payload)) > most {
-		return Errorf("%w", tooLarge("reply", int64(len(payload)), most))
+	if int64(len(r.payload)) > most {
+		return Errorf("%w", tooLarge("reply", int64(len(r.payload)), most))
 	}
 	return nil
 }

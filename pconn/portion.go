@@ -8,8 +8,8 @@ import "math"
 const (
 	// minPortion is the least that is worth a write of its own while more is on its way: so many small packets, or
 	// fewer large ones, of which each half KiB counts as another.
-	minPortion  = 24
-	portionUnit = 512
+	minPortion  = 32
+	portionUnit = 1024
 
 	// portions is into how many a round is divided: at each end one under way and one that waits.
 	portions = 4

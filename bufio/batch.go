@@ -102,6 +102,9 @@ func (b *Batch) TakeHandles() []*Handles {
 	return all
 }
 
+// HadRefs reports whether a payload was ever in it by reference, so that somebody may have a Ref still.
+func (b *Batch) HadRefs() bool { return b.base > 0 || len(b.refs) > 0 }
+
 // Len returns the number of bytes not yet written.
 func (b *Batch) Len() int { return b.size }
 

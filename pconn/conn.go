@@ -36,7 +36,8 @@ type Conn struct {
 	ext      extension
 	files    files
 
-	freeCalls, freeWaiters sync.Pool // of *call and *waiter
+	freeCalls   sync.Pool  // of *call
+	freeWaiters *sync.Pool // of *waiter; made when somebody waits
 
 	epoch       time.Time
 	startOffset int64   // of the input, when the connection began
@@ -105,7 +106,6 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	}
 	c.st.incoming.seed = rand.Uint64() | 1
 	c.st.sender.pending = new(batch)
-	c.st.returned.L = &c.mu
 	c.st.maxCalls, c.st.maxCallBytes = maxOutstanding, maxOutstandingBytes
 	c.receiving = true
 	c.prepareFiles()

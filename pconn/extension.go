@@ -57,23 +57,29 @@ var ErrNoExtensions = errors.New("pconn: peer has no extensions")
 
 // extension is what the two ends know of each other by their HELLOs.
 type extension struct {
-	on      atomic.Bool // frames may be sent; peer is set and stays
+	on      atomic.Bool // frames may be sent; extended stays from then on
 	settled bool        // it is known whether the peer has extensions, or never will be; guarded by Conn.mu
 	offered bool        // our HELLO is queued; guarded by Conn.mu
-	peer    frame.Hello // what the peer takes, defaults filled in
 
 	// The receiver's.
 	answered bool   // the peer's HELLO has come
 	pieces   bool   // a payload may have come in part
 	extra    *extra // what HEADERS and FILES have said of the next packet
 
+	*extended // nil until it is on
+
 	// Guarded by Conn.mu.
-	settling  chan struct{} // closed when it is settled, if somebody waits for that
-	err       error         // why not, once settled
-	tag       uint64        // of our HELLO, until it is answered
+	settling chan struct{} // closed when it is settled, if somebody waits for that
+	err      error         // why not, once settled
+	tag      uint64        // of our HELLO, until it is answered
+	partials partials
+}
+
+// extended is what there is only where the extensions are on. Others do without its memory.
+type extended struct {
+	peer      frame.Hello // what the peer takes, defaults filled in
 	pings     pings
 	keepalive keepalive
-	partials  partials
 }
 
 // frame takes one frame of the peer, in order. Its error ends the connection.
@@ -110,12 +116,18 @@ func (c *Conn) frame(h *packet.Header) error {
 func (c *Conn) frameResponse(h *packet.Header) error {
 	c.mu.Lock()
 	ours := c.ext.tag != 0 && h.Tag == c.ext.tag
-	if ours {
+	switch {
+	case ours:
 		c.ext.tag = 0
+	case c.ext.extended == nil:
+		c.countUnclaimed(h)
 	}
 	c.mu.Unlock()
-	if ours {
+	switch {
+	case ours:
 		return c.helloAnswered(h)
+	case c.ext.extended == nil:
+		return c.skipPayload(h)
 	}
 	return c.pingAnswered(h)
 }

@@ -152,7 +152,7 @@ func (c *Conn) extend(peer frame.Hello) {
 	setDefault(&peer.MaxRequests, maxOutstanding)
 	setDefault(&peer.MaxRequestBytes, maxOutstandingBytes)
 	setDefault(&peer.MaxHeaders, maxHeaders)
-	c.ext.peer = peer
+	c.ext.extended = &extended{peer: peer}
 	s := &c.st
 	s.maxCalls = int(min(uint64(s.maxCalls), peer.MaxRequests))
 	s.maxCallBytes = int64(min(uint64(s.maxCallBytes), peer.MaxRequestBytes))

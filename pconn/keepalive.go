@@ -47,7 +47,7 @@ func (c *Conn) lookAfterPeer() {
 
 // stopKeepalive ends it. Conn.mu is held.
 func (c *Conn) stopKeepalive() {
-	if c.ext.keepalive.timer != nil {
+	if c.ext.extended != nil && c.ext.keepalive.timer != nil {
 		c.ext.keepalive.timer.Stop()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
@@ -140,6 +141,9 @@ func (c *Conn) returnBuffer(call *call) {
 // waitReturned waits for a system call that has memory of a caller's to return, which cannot block.
 // Conn.mu is held, but not while it waits.
 func (c *Conn) waitReturned() {
+	if c.st.returned == nil {
+		c.st.returned = sync.NewCond(&c.mu)
+	}
 	c.st.leavers++
 	c.st.returned.Wait()
 	c.st.leavers--

@@ -160,6 +160,9 @@ func (c *Conn) pingAnswered(h *packet.Header) error {
 
 // failPings gives the connection's end to everybody who waits for an answer to a PING. Conn.mu is held.
 func (c *Conn) failPings(err error) {
+	if c.ext.extended == nil {
+		return
+	}
 	for _, waited := range c.ext.pings.waited {
 		for _, p := range waited {
 			p.err = err

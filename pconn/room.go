@@ -1,6 +1,9 @@
 package pconn
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
 // line is a queue of goroutines that wait for room, in order. Only the first is woken; it takes what
 // it needs and wakes the next if there is room left. Guarded by Conn.mu.
@@ -52,6 +55,9 @@ func (l *line) wakeFirst() {
 // more. It is called and returns with Conn.mu held, and ready is asked with the lock held, only of
 // the first in line. Whoever waited successfully wakes the next. The error is ctx's.
 func (c *Conn) waitFor(ctx context.Context, l *line, ready func() bool) error {
+	if c.freeWaiters == nil {
+		c.freeWaiters = new(sync.Pool)
+	}
 	w, _ := c.freeWaiters.Get().(*waiter)
 	if w == nil {
 		w = &waiter{wake: make(chan struct{}, 1)}

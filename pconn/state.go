@@ -61,9 +61,9 @@ type state struct {
 	sender  sender
 
 	buffers  bufferList
-	company  int32     // how much bulk may come until requests and answers beside it are forgotten
-	leavers  int32     // callers who wait for a system call to return that has memory of theirs
-	returned sync.Cond // that it has
+	company  int32      // how much bulk may come until requests and answers beside it are forgotten
+	leavers  int32      // callers who wait for a system call to return that has memory of theirs
+	returned *sync.Cond // that it has; made when somebody waits
 
 	failure     error // why receiving was interrupted, if fail was called
 	endErr      error // what ended the connection, once recvEnded

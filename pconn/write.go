@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
@@ -64,14 +65,26 @@ type batch struct {
 	spare   *batch          // the next spare one
 }
 
+// spares are empty batches for whatever connection writes next, so that one that is idle keeps none, nor the memory in it.
+var spares = sync.Pool{New: func() any { return new(batch) }}
+
 // takeSpare returns an empty batch.
 func (s *sender) takeSpare() *batch {
 	b := s.spare
 	if b == nil {
-		return new(batch)
+		return spares.Get().(*batch)
 	}
 	s.spare, b.spare = b.spare, nil
 	return b
+}
+
+// leaveSpares is called when nobody writes any more. A batch of which somebody may have a Ref stays, since this connection's
+// lock guards it.
+func (s *sender) leaveSpares() {
+	for b := s.spare; b != nil && !b.HadRefs(); b = s.spare {
+		s.spare, b.spare = b.spare, nil
+		spares.Put(b)
+	}
 }
 
 // controlBatch returns control to append to.
@@ -276,6 +289,7 @@ func (c *Conn) nextBatch() bool {
 	}
 	if !control && s.pending.Len() == 0 && s.turns.empty() {
 		s.writing, s.timed = false, false
+		s.leaveSpares()
 		return false
 	}
 	s.overtook++
@@ -285,7 +299,9 @@ func (c *Conn) nextBatch() bool {
 	if control {
 		s.current, s.control = s.controlBatch(), nil
 		s.helloFirst = false
-		c.ext.pings.queued = 0
+		if c.ext.extended != nil {
+			c.ext.pings.queued = 0
+		}
 	} else {
 		s.current, s.pending = s.pending, s.takeSpare()
 		s.given = c.st.calls.last

@@ -1,10 +1,14 @@
 package pconn
 
-import "github.com/packetstream/packetstream/packet"
+import (
+	"sync"
+
+	"github.com/packetstream/packetstream/packet"
+)
 
 // burst is the responses that one read has brought, up to maxBurst at a time. Their calls are found under one hold
 // of the lock, and then completed one by one: callers that were woken already would wait for it with the receiver.
-type burst []answer
+type burst [maxBurst]answer
 
 // answer is one of them.
 type answer struct {
@@ -16,6 +20,9 @@ type answer struct {
 // maxBurst is how many responses are taken at a time.
 const maxBurst = 64
 
+// bursts are for whatever connection receives one next.
+var bursts = sync.Pool{New: func() any { return new(burst) }}
+
 // responses takes the response whose header was just taken together with those behind it that are wholly buffered,
 // of which nothing special was said. It reports false, and has done nothing, if there is none to go with the first.
 func (c *Conn) responses(first *packet.Header) (done bool, err error) {
@@ -26,17 +33,18 @@ func (c *Conn) responses(first *packet.Header) (done bool, err error) {
 	if first.Size > c.opts.MaxPayload || first.Size >= int64(len(b)) {
 		return false, nil
 	}
+	all := bursts.Get().(*burst)
+	defer bursts.Put(all)
 	begin := int(first.Size)
-	end := c.gather(first, b, begin)
-	all := c.burst
-	if len(all) == 1 {
+	n, end := c.gather(all, first, b, begin)
+	if n == 1 {
 		return false, nil
 	}
-	c.held += len(all) - 1 // the first is counted
-	c.counters.PacketsIn.Add(uint64(len(all) - 1))
+	c.held += n - 1 // the first is counted
+	c.counters.PacketsIn.Add(uint64(n - 1))
 	c.counters.BytesIn.Add(uint64(end - begin))
-	c.claimBurst(all)
-	for i := range all {
+	c.claimBurst(all[:n])
+	for i := range all[:n] {
 		a := &all[i]
 		switch {
 		case a.call == nil:
@@ -50,24 +58,22 @@ func (c *Conn) responses(first *packet.Header) (done bool, err error) {
 	return true, c.in.Skip(int64(end))
 }
 
-// gather makes c.burst of the first response and those from b[at:] on that are as any other, and returns where they end.
-func (c *Conn) gather(first *packet.Header, b []byte, at int) (end int) {
-	all := append(c.burst[:0], answer{h: *first})
-	for len(all) < maxBurst {
-		all = append(all, answer{})
-		a := &all[len(all)-1]
-		n, ok := c.furtherResponse(&a.h, b[at:])
+// gather fills all with the first response and those from b[at:] on that are as any other, and returns how many those are
+// and where they end.
+func (c *Conn) gather(all *burst, first *packet.Header, b []byte, at int) (n, end int) {
+	all[0].h, all[0].at = *first, 0
+	for n = 1; n < maxBurst; n++ {
+		a := &all[n]
+		took, ok := c.furtherResponse(&a.h, b[at:])
 		if !ok {
-			all = all[:len(all)-1]
 			break
 		}
-		a.at = at + n
-		size := n + int(a.h.Size)
+		a.at = at + took
+		size := took + int(a.h.Size)
 		c.watch.received(&a.h, size)
 		at += size
 	}
-	c.burst = all
-	return at
+	return n, at
 }
 
 // furtherResponse looks for a response, wholly in b, that is taken as any other. n is what its header takes.
@@ -78,7 +84,7 @@ func (c *Conn) furtherResponse(h *packet.Header, b []byte) (n int, ok bool) {
 }
 
 // claimBurst takes the calls of responses out of the table.
-func (c *Conn) claimBurst(all burst) {
+func (c *Conn) claimBurst(all []answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range all {

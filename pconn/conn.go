@@ -25,7 +25,6 @@ type Conn struct {
 	counters Counters
 	inline   inliner
 	scratch  *scratch  // of marked handlers; the receiver's
-	burst    burst     // kept for its next use; the receiver's
 	spare    *incoming // for the next request, or nil; the receiver's
 	held     int       // packets since receiving last waited; the receiver's
 	portion  portion   // of what has come; the receiver's

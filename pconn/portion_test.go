@@ -92,8 +92,8 @@ func TestAnswersToAPeerThatNeverPauses(t *testing.T) {
 				defer func() { peer <- p }()
 				return pconn.Text("y"), p.tryWrite(request(11+req.Type, req.Type+1, "x"))
 			}))})
-			peer <- p
 			p.write(request(10, 0, "x"))
+			peer <- p // not before: one writes at a time
 			require.NoError(t, receiveFrom(t, done))
 			require.LessOrEqual(t, behind, most)
 		})

@@ -250,7 +250,7 @@ func (c *Conn) endSending(err error) {
 		closeErr := c.out.Close()
 		if err == nil {
 			eof := packet.Header{Request: true}
-			c.sent(&eof, queued{size: eof.Len()})
+			c.countSent(&eof, eof.Len())
 			if closeErr != nil {
 				c.logf(levelDebug, "closing the output", "error", closeErr)
 			}

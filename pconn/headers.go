@@ -122,6 +122,23 @@ func (c *Conn) requestHeaders(ctx context.Context, call *call, req *Request, buf
 	return f.Append(buf)
 }
 
+// headersBefore is the header of the HEADERS that stand before a packet.
+func headersBefore(h *packet.Header, size int) packet.Header {
+	of := uint64(0)
+	if !h.Request {
+		of = frame.FlagResponse
+	}
+	return frame.Header(frame.KindHeaders, h.Tag, of, size)
+}
+
+// appendHeaders appends the HEADERS that stand before a packet to buf, which is what the packet's batch gave: both leave, or
+// neither.
+func appendHeaders(buf []byte, before *packet.Header, payload []byte) []byte {
+	h := headersBefore(before, len(payload))
+	buf, _ = h.Append(buf)
+	return append(buf, payload...)
+}
+
 // hear takes what the caller said beside the request. The handler has not begun.
 func (in *incoming) hear(e *extra) {
 	in.size += e.size

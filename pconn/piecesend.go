@@ -174,7 +174,9 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 	}
 	buf, packets := b.Begin(), 1
 	if len(l.headers) > 0 {
-		buf = c.appendHeaders(b, buf, &l.header, l.headers)
+		buf = appendHeaders(buf, &l.header, l.headers)
+		before := headersBefore(&l.header, len(l.headers))
+		b.note(c, &before)
 		l.headers, packets = nil, 2
 	}
 	n := min(len(l.rest), streamPiece)

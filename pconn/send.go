@@ -14,10 +14,11 @@ import (
 // queued says what append did, for what is to be done without the lock. The zero value says that nothing was
 // queued, since nothing can be sent any more. It is small, to be passed in registers.
 type queued struct {
-	size  int  // of the packet; 0 if there is none
-	grace bool // a grace wait began
-	flush bool // the caller is to run a write cycle
-	now   bool // at once: enough has gathered
+	size   int   // of the packet; 0 if there is none
+	headed int32 // bytes of the payload of the HEADERS before it; 0 if there are none
+	grace  bool  // a grace wait began
+	flush  bool  // the caller is to run a write cycle
+	now    bool  // at once: enough has gathered
 }
 
 // send gives the call a tag and a place, and queues its request. When it returns nil the call will be
@@ -239,12 +240,12 @@ func (c *Conn) appendRef(h *packet.Header, headers, payload []byte) (queued, sen
 	}
 	buf, packets := b.Begin(), 1
 	if len(headers) > 0 {
-		buf, packets = c.appendHeaders(b, buf, h, headers), 2
+		buf, packets = appendHeaders(buf, h, headers), 2
 	}
 	begin := len(buf)
 	buf, _ = h.Append(buf)
 	ref := b.EndRef(buf, payload)
-	return c.appended(b, h.Request, len(buf)-begin+len(payload)), sendRef{b, ref, packets}
+	return c.appended(b, h.Request, len(headers), len(buf)-begin+len(payload)), sendRef{b, ref, packets}
 }
 
 // appendTo puts a packet into a batch, its payload copied, and HEADERS before it where there are any. Conn.mu is held.
@@ -254,33 +255,26 @@ func (c *Conn) appendTo(b *batch, h *packet.Header, headers, payload []byte) que
 	}
 	buf := b.Begin()
 	if len(headers) > 0 {
-		buf = c.appendHeaders(b, buf, h, headers)
+		buf = appendHeaders(buf, h, headers)
 	}
 	begin := len(buf)
 	buf, _ = h.Append(buf)
 	buf = append(buf, payload...)
 	b.End(buf)
-	return c.appended(b, h.Request, len(buf)-begin)
+	return c.appended(b, h.Request, len(headers), len(buf)-begin)
 }
 
-// appendHeaders appends the HEADERS that stand before a packet to buf, which is what the batch gave. Conn.mu is held.
-func (c *Conn) appendHeaders(b *batch, buf []byte, before *packet.Header, headers []byte) []byte {
-	of := uint64(0)
-	if !before.Request {
-		of = frame.FlagResponse
-	}
-	h := frame.Header(frame.KindHeaders, before.Tag, of, len(headers))
-	buf, _ = h.Append(buf)
-	b.note(c, &h)
-	return append(buf, headers...)
-}
-
-// appended counts a packet of size bytes that was just appended to a batch, and decides who writes it. Conn.mu is held.
-func (c *Conn) appended(b *batch, request bool, size int) queued {
+// appended counts a packet of size bytes that was just appended to a batch, behind HEADERS with a payload of so many or none,
+// and decides who writes it. Conn.mu is held.
+func (c *Conn) appended(b *batch, request bool, headers, size int) queued {
 	s := &c.st.sender
-	q := queued{size: size}
+	q := queued{size: size, headed: int32(headers)}
 	b.packets++
 	s.queued++
+	if headers > 0 {
+		b.packets++
+		s.queued++
+	}
 	if !request {
 		b.answers++
 	}
@@ -303,13 +297,21 @@ func (c *Conn) sent(h *packet.Header, q queued) {
 	if q.size == 0 {
 		return
 	}
-	c.counters.PacketsOut.Add(1)
-	c.counters.BytesOut.Add(uint64(q.size))
-	if c.watch == nil {
-		return
+	if q.headed > 0 {
+		before := headersBefore(h, int(q.headed))
+		c.countSent(&before, before.Len()+int(q.headed))
 	}
-	c.watch.sent(h, q.size)
+	c.countSent(h, q.size)
 	if q.grace {
 		c.watch.tick(tick.Grace)
+	}
+}
+
+// countSent counts a packet and tells those who look on. It is called without the lock.
+func (c *Conn) countSent(h *packet.Header, size int) {
+	c.counters.PacketsOut.Add(1)
+	c.counters.BytesOut.Add(uint64(size))
+	if c.watch != nil {
+		c.watch.sent(h, size)
 	}
 }

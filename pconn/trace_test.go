@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/packet/frame"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -53,6 +54,45 @@ func TestTraceToAFile(t *testing.T) {
 		"< channel 0 tag 0 EOF payload 0",
 		"> channel 0 tag 0 EOF payload 0",
 	}, got)
+}
+
+// TestTraceHasHeadersFirst has packets and the HEADERS before them, whose order in the trace is that on the wire.
+func TestTraceHasHeadersFirst(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "trace")
+	t.Setenv(pconn.TraceVariable, path)
+	p := raw(t, serve(mirror))
+	p.sayHello(takesPieces())
+	for _, size := range []int{10, 50_000, 300_000} {
+		res := do(soon(t), p.conn, pconn.Request{Type: 3, Payload: pattern(size), Metadata: metadata("k", "v")})
+		tag := p.expectFrame(frame.KindHeaders).Tag
+		for got := p.read(); got.Channel != 0; got = p.read() {
+		}
+		p.write(response(tag, ""))
+		require.NoError(t, receiveFrom(t, res).err)
+
+		p.write(request(uint64(size), 4, string(pattern(size))))
+		p.expectFrame(frame.KindHeaders)
+		for got := p.read(); got.Channel != 0; got = p.read() {
+		}
+	}
+	require.NoError(t, p.conn.Close())
+	n := p.conn.Counters()
+	require.EqualValues(t, p.in.Offset()+int64(len(eof)), n.BytesOut.Load())
+
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	sent := regexp.MustCompile(`(?m) > channel \d+ tag (\d+) (HEADERS|PIECE|request|response)`)
+	headed := make(map[string]bool)
+	for _, l := range sent.FindAllStringSubmatch(string(b), -1) {
+		switch tag := l[1]; {
+		case tag == "1": // the answer to HELLO
+		case l[2] == "HEADERS":
+			headed[tag] = true
+		default:
+			require.True(t, headed[tag], "%s", b)
+		}
+	}
+	require.Len(t, headed, 6)
 }
 
 func TestTraceFileThatCannotBe(t *testing.T) {

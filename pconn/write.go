@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
-	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/tick"
 )
 
@@ -51,42 +49,6 @@ type sender struct {
 	queued     uint64 // packets ever appended
 }
 
-// batch is packets that leave together, and what is to be known of them.
-type batch struct {
-	bufio.Batch
-	packets int
-	answers int32           // responses among them
-	replies int32           // responses in pieces whose packets are among them
-	size    int             // bytes, when its writing began
-	buffers [][]byte        // that they refer to, for bufferList to have back when they have left
-	streams []*Stream       // whose writers' memory they refer to
-	larges  []*large        // sent in pieces, whose packets are among them
-	headers []packet.Header // of frames that those who look on do not know of yet
-	spare   *batch          // the next spare one
-}
-
-// spares are empty batches for whatever connection writes next, so that one that is idle keeps none, nor the memory in it.
-var spares = sync.Pool{New: func() any { return new(batch) }}
-
-// takeSpare returns an empty batch.
-func (s *sender) takeSpare() *batch {
-	b := s.spare
-	if b == nil {
-		return spares.Get().(*batch)
-	}
-	s.spare, b.spare = b.spare, nil
-	return b
-}
-
-// leaveSpares is called when nobody writes any more. A batch of which somebody may have a Ref stays, since this connection's
-// lock guards it.
-func (s *sender) leaveSpares() {
-	for b := s.spare; b != nil && !b.HadRefs(); b = s.spare {
-		s.spare, b.spare = b.spare, nil
-		spares.Put(b)
-	}
-}
-
 // controlBatch returns control to append to.
 func (s *sender) controlBatch() *batch {
 	if s.control == nil {
@@ -100,17 +62,6 @@ func (s *sender) controlLen() int {
 		return 0
 	}
 	return s.control.Len()
-}
-
-// note counts a frame that was appended while the batch is made.
-func (b *batch) note(c *Conn, h *packet.Header) {
-	b.packets++
-	c.st.sender.queued++
-	c.counters.PacketsOut.Add(1)
-	c.counters.BytesOut.Add(uint64(h.Len()) + uint64(h.Size))
-	if c.watch != nil {
-		b.headers = append(b.headers, *h)
-	}
 }
 
 // unwritten returns how many responses surely have not left: behind others the peer may send its next request at once, long before
@@ -315,14 +266,6 @@ func (c *Conn) nextBatch() bool {
 		c.counters.Batches.Add(1)
 	}
 	return true
-}
-
-// showFrames tells those who look on of the frames that were made with the batch.
-func (c *Conn) showFrames(b *batch) {
-	for i := range b.headers {
-		c.watch.sent(&b.headers[i], b.headers[i].Len()+int(b.headers[i].Size))
-	}
-	b.headers = b.headers[:0]
 }
 
 // written is called when the current batch is gone, or writing has failed. It reports whether that was bulk, beside which

@@ -152,8 +152,8 @@ func badFrame(h *packet.Header, payload []byte, err error) error {
 	return &ProtocolError{Reason: fmt.Sprintf("a bad frame about tag %d", h.Tag), Quote: quoteHeader(h, payload), Err: err}
 }
 
-// control queues a packet that leaves before all others, and HEADERS before it where there are any. The error is that of a peer which does not read
-// what it is told. Conn.mu is held.
+// control queues a packet that leaves before all others, and HEADERS before it where there are any. The error is that of
+// a peer which does not read what it is told. Conn.mu is held.
 func (c *Conn) control(h *packet.Header, headers, payload []byte) (queued, error) {
 	s := &c.st.sender
 	if n := s.controlLen(); n > maxControl {

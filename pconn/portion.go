@@ -7,7 +7,7 @@ import "math"
 
 const (
 	// minPortion is the least that is worth a write of its own while more is on its way: so many small packets, or
-	// fewer large ones, of which each half KiB counts as another.
+	// fewer large ones, of which each KiB counts as another.
 	minPortion  = 32
 	portionUnit = 1024
 

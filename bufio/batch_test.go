@@ -239,9 +239,14 @@ func TestBatchWritesWhatAModelWrites(t *testing.T) {
 
 func TestNamesOfAnEarlierUseAreGone(t *testing.T) {
 	var b Batch
+	b.End(append(b.Begin(), "packet"...))
+	b.Reset()
+	assert.False(t, b.HadRefs())
 	id := b.EndRef(append(b.Begin(), "h"...), []byte("payload"))
+	assert.True(t, b.HadRefs())
 	assert.Equal(t, RefWaiting, b.State(id))
 	b.Reset()
+	assert.True(t, b.HadRefs(), "somebody may ask for id still")
 	later := b.EndRef(append(b.Begin(), "h"...), []byte("payload"))
 	assert.NotEqual(t, id, later)
 	assert.Equal(t, RefGone, b.State(id))

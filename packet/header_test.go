@@ -35,6 +35,34 @@ func TestParseHeaderTruncatedAtEveryByte(t *testing.T) {
 	}
 }
 
+// Parse leaves nothing of what was in the header before, whatever comes of it.
+func TestParseIntoAUsedHeader(t *testing.T) {
+	used := packet.Header{Channel: 1, Tag: 2, Flags: 3, Type: 4, Request: true, Size: 5}
+	for _, p := range samples() {
+		wire := encode(t, p)
+		want := header(p)
+		for i := range len(wire) + 1 {
+			h := used
+			n, err := h.Parse(wire[:i])
+			if i < want.Len() {
+				require.Equal(t, packet.ErrShort, err)
+				require.Zero(t, n)
+				require.Zero(t, h)
+				continue
+			}
+			require.NoError(t, err)
+			require.Equal(t, want.Len(), n)
+			require.Equal(t, want, h)
+		}
+	}
+	for _, wire := range [][]byte{{0}, {1, 2}, {2, 2, 1}, {2, 2, 2}, wireHeader(packet.MaxPayload+4, 2, 2, 1), wireHeader(math.MaxUint64)} {
+		h := used
+		_, err := h.Parse(wire)
+		require.Error(t, err)
+		require.Zero(t, h, "%x", wire)
+	}
+}
+
 func TestParseHeaderNamesTheBadField(t *testing.T) {
 	huge := bytes.Repeat([]byte{0xff}, 10)
 	endless := bytes.Repeat([]byte{0x80}, packet.MaxNumber)

@@ -46,6 +46,39 @@ func TestResponsesOfOneRead(t *testing.T) {
 	require.Empty(t, p.conn.InFlight())
 }
 
+// TestEmptyResponsesOfOneRead has payloads of no bytes first, last and next to each other, and the read end inside of what comes
+// behind them.
+func TestEmptyResponsesOfOneRead(t *testing.T) {
+	want := []string{"", "", "one", "", ""}
+	const last = "last"
+	for cut := range len(response(0, last)) + 1 {
+		p := rawPipes(t, nil)
+		var results []*pconn.Result
+		var answers []byte
+		for _, text := range append(slices.Clone(want), last) {
+			r, err := p.conn.Submit(soon(t), pconn.Request{Type: 1})
+			require.NoError(t, err)
+			results = append(results, r)
+			answers = append(answers, response(p.expectRequest(1, ""), text)...)
+		}
+		whole := len(answers) - cut
+		p.write(answers[:whole])
+		for i, text := range want {
+			resp, err := results[i].Wait(soon(t))
+			require.NoError(t, err)
+			require.Equal(t, text, string(resp.Payload))
+		}
+		if cut > 0 {
+			require.Len(t, p.conn.InFlight(), 1)
+		}
+		p.write(answers[whole:])
+		resp, err := results[len(want)].Wait(soon(t))
+		require.NoError(t, err)
+		require.Equal(t, last, string(resp.Payload))
+		require.EqualValues(t, len(answers), p.conn.Counters().BytesIn.Load())
+	}
+}
+
 // TestResponseThatIsGarbageBehindGoodOnes loses none of those before it.
 func TestResponseThatIsGarbageBehindGoodOnes(t *testing.T) {
 	p := rawPipes(t, nil)

@@ -225,10 +225,47 @@ func TestUnknownFramesArePassedOver(t *testing.T) {
 	require.EqualValues(t, 1, p.conn.Counters().UnknownFrames.Load())
 }
 
+// Without a HELLO there are no frames. What a peer sends all the same, answers among them, is refused or passed over, and the
+// connection goes on and ends as any other.
 func TestFramesBeforeHello(t *testing.T) {
-	p := raw(t, serve(mirror))
-	p.write(frameOf(frame.KindPing, 5, 0, nil))
-	require.Equal(t, packet.Packet{Channel: frame.Channel, Tag: 5, Payload: []byte("unknown channel 127")}, p.read())
+	for name, c := range map[string]struct {
+		extensions pconn.Extensions
+		rejected   bool // our HELLO
+	}{
+		"lazy":     {pconn.ExtensionsLazy, false},
+		"off":      {pconn.ExtensionsOff, false},
+		"offered":  {pconn.ExtensionsOffered, false},
+		"rejected": {pconn.ExtensionsOffered, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := serve(echo)
+			opts.Extensions = c.extensions
+			p := raw(t, opts)
+			if c.extensions == pconn.ExtensionsOffered {
+				hello := p.expectFrame(frame.KindHello)
+				if c.rejected {
+					p.write(answer(hello.Tag, false, nil))
+				}
+			}
+			for kind := frame.KindHello + 1; kind < frame.KindHello+30; kind++ {
+				for _, flags := range []uint64{0, frame.FlagResponse} {
+					p.write(frameOf(kind, 500, flags, []byte("xyz")))
+					require.Equal(t, packet.Packet{Channel: frame.Channel, Tag: 500, Payload: []byte("unknown channel 127")}, p.read())
+				}
+			}
+			for tag := uint64(501); tag < 504; tag++ {
+				p.write(answer(tag, tag%2 == 0, []byte("to no PING")))
+			}
+			p.write(request(700, 1, "x"))
+			p.expectResponse(700, true, "x")
+			n := p.conn.Counters()
+			require.Zero(t, n.FramesIn.Load())
+			require.EqualValues(t, 3, n.Unsolicited.Load())
+			p.write(eof)
+			p.expectEOF()
+			within(t, func() { require.NoError(t, p.conn.Wait()) })
+		})
+	}
 }
 
 func TestDeadlineReachesTheHandler(t *testing.T) {

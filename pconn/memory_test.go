@@ -234,6 +234,27 @@ func TestWriteFailsInsideAPayload(t *testing.T) {
 	require.False(t, errors.Is(conn.Err(), pconn.ErrClosed))
 }
 
+// TestConnectionsShareSpareBatches has two connections use each other's, while callers of both ask what has become of payloads
+// that were sent from where they are. A batch that two connections' locks guard is a race that -race sees.
+func TestConnectionsShareSpareBatches(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 2 {
+		a, _ := pair(t, nil, serve(echo))
+		for g := range 3 {
+			wg.Go(func() {
+				for i := range 60 {
+					want := filled(1+(i%3)*40_000, byte(1+i+64*g))
+					resp, err := a.Do(soon(t), pconn.Request{Payload: want})
+					if !assert.NoError(t, err) || !assert.True(t, bytes.Equal(want, resp.Payload)) {
+						return
+					}
+				}
+			})
+		}
+	}
+	within(t, wg.Wait)
+}
+
 func TestResponseIsTheCallersToKeep(t *testing.T) {
 	a, _ := pair(t, nil, serve(echo))
 	var kept [][]byte

@@ -5,11 +5,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -38,6 +41,9 @@ func TestReplies(t *testing.T) {
 		"none":           {pconn.None(), 1, ""},
 		"zero":           {pconn.Reply{}, 1, ""},
 		"flags":          {pconn.Flags(5), 11, ""},
+		"small flags":    {pconn.Flags(63), 127, ""},
+		"larger flags":   {pconn.Flags(64), 129, ""},
+		"large and p":    {pconn.FlagsBytes(1<<40, []byte("p")), 1<<41 | 1, "p"},
 		"bytes":          {pconn.Bytes([]byte("b\xff")), 1, "b\xff"},
 		"nil bytes":      {pconn.Bytes(nil), 1, ""},
 		"text":           {pconn.Text("t\xff"), 1, "t&#56575;"},
@@ -55,6 +61,45 @@ func TestReplies(t *testing.T) {
 			require.Equal(t, c.payload, payload)
 		})
 	}
+}
+
+// TestRepliesAreValues has replies with the same flags made into others, by many handlers at once. None of them changes another.
+func TestRepliesAreValues(t *testing.T) {
+	kept := pconn.FlagsBytes(5, []byte("p"))
+	const plain, withMetadata, again, emptied = 0, 1, 2, 3
+	a, _ := extendedPair(t, nil, serve(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		switch req.Type {
+		case withMetadata:
+			return pconn.FlagsBytes(5, []byte("p")).WithMetadata(metadata("of", string(req.Payload))), nil
+		case again:
+			r := kept.WithMetadata(metadata("of", "nobody"))
+			return r.WithMetadata(metadata("of", string(req.Payload))).WithFiles(), nil
+		case emptied:
+			return kept.WithMetadata(metadata("of", "nobody")).WithMetadata(nil), nil
+		}
+		return kept, nil
+	}))
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			who := fmt.Sprint(g)
+			for i := range 100 {
+				typ := uint64(i % 4)
+				resp, err := a.Do(soon(t), pconn.Request{Type: typ, Payload: []byte(who)})
+				if !assert.NoError(t, err) {
+					return
+				}
+				assert.EqualValues(t, 5, resp.Flags)
+				assert.Equal(t, "p", string(resp.Payload))
+				var want pconn.Metadata
+				if typ == withMetadata || typ == again {
+					want = metadata("of", who)
+				}
+				assert.Equal(t, want, resp.Metadata)
+			}
+		})
+	}
+	within(t, wg.Wait)
 }
 
 // TestAdapt has every row of the reference's table of handler results. Where the reference answers

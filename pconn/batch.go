@@ -21,8 +21,12 @@ type batch struct {
 	spare   *batch          // the next spare one
 }
 
-// spares are empty batches for whatever connection writes next, so that one that is idle keeps none, nor the memory in it.
+// spares are small empty batches for whatever connection writes next, so that one that is idle keeps none.
 var spares = sync.Pool{New: func() any { return new(batch) }}
+
+// maxShared is how much memory may be in a batch that other connections may have. One that is idle goes on holding the last that it
+// got: so what a busy one needs stays with that, or many that are idle would have as much after a while.
+const maxShared = 4 << 10
 
 // takeSpare returns an empty batch.
 func (s *sender) takeSpare() *batch {
@@ -35,9 +39,9 @@ func (s *sender) takeSpare() *batch {
 }
 
 // leaveSpares is called when nobody writes any more. A batch of which somebody may have a Ref stays, since this connection's
-// lock guards it.
+// lock guards it, and so does a large one.
 func (s *sender) leaveSpares() {
-	for b := s.spare; b != nil && !b.HadRefs(); b = s.spare {
+	for b := s.spare; b != nil && !b.HadRefs() && b.Kept() <= maxShared; b = s.spare {
 		s.spare, b.spare = b.spare, nil
 		spares.Put(b)
 	}

@@ -31,3 +31,23 @@ func TestNamedBatchesStay(t *testing.T) {
 	require.Same(t, second, s.spare)
 	require.Same(t, first, s.spare.spare)
 }
+
+// TestLargeBatchesStay has batches leave that are no larger than any connection would have them, and no others.
+func TestLargeBatchesStay(t *testing.T) {
+	used := func(n int) *batch {
+		b := new(batch)
+		b.End(append(b.Begin(), make([]byte, n)...))
+		b.Reset()
+		return b
+	}
+	var s sender
+	s.spare = used(1000)
+	s.leaveSpares()
+	require.Nil(t, s.spare)
+
+	large := used(maxShared + 1)
+	s.spare = large
+	s.leaveSpares()
+	require.Same(t, large, s.spare)
+	require.Same(t, large, s.takeSpare())
+}

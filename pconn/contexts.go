@@ -31,7 +31,7 @@ const (
 	watchFrom = 16
 
 	// maxWatches is how many contexts of one connection are looked after.
-	maxWatches = 1024
+	maxWatches = 4096
 )
 
 // use notes the context of a call that is about to be made.
@@ -56,7 +56,11 @@ func (w watches) join(c *call) {
 	if u.times <= watchFrom || c.kind != callWaits {
 		return
 	}
-	if u.watch == nil || u.watch.over {
+	if u.watch != nil && u.watch.over {
+		u.watch, u.times = nil, 0 // others took its place, and would lose theirs to it at once
+		return
+	}
+	if u.watch == nil {
 		u.watch = w[u.gone]
 	}
 	if u.watch == nil {

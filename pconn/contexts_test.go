@@ -180,7 +180,7 @@ func TestWatchesEnd(t *testing.T) {
 	contexts := []*ownContext{newOwnContext()}
 	callUntilWatched(t, a, contexts[0])
 	if !raceDetector { // with which this takes long
-		for range 1100 {
+		for range 4200 {
 			ctx := newOwnContext()
 			callUntilWatched(t, a, ctx)
 			contexts = append(contexts, ctx)
@@ -189,7 +189,7 @@ func TestWatchesEnd(t *testing.T) {
 		for _, ctx := range contexts {
 			watched += ctx.watchers()
 		}
-		require.Equal(t, len(contexts)-1024, watched, "those of the oldest were given up, all at once")
+		require.Equal(t, len(contexts)-4096, watched, "those of the oldest were given up, all at once")
 		callUntilWatched(t, a, contexts[0])
 	}
 	require.NoError(t, a.Close())

@@ -58,7 +58,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	}
 	c.counters.RequestsOut.Add(1)
 	c.sent(&h, q)
-	if q.flush && (lingers == 0 || c.letAppend(lingers)) {
+	if q.flush && (lingers == 0 || c.letAppend(lingers, maxYields)) {
 		c.writeCycle(callerRounds)
 	}
 	return nil
@@ -116,15 +116,15 @@ func (c *Conn) appendCall(call *call, h *packet.Header, headers, payload []byte,
 	return c.appendTo(c.st.sender.pending, h, headers, payload)
 }
 
-// letAppend lets others who are about to send as well append first, as long as more do, to spare system calls. It
-// reports false if one of them writes instead, as soon as enough for a write has gathered.
-func (c *Conn) letAppend(lingers uint32) bool {
+// letAppend lets others who are about to send as well append first, as long as more do and at most so often, to spare system
+// calls. It reports false if one of them writes instead, as soon as enough for a write has gathered.
+func (c *Conn) letAppend(lingers uint32, most int) bool {
 	s := &c.st.sender
 	for i, last := 1, 0; ; i++ {
 		runtime.Gosched()
 		c.mu.Lock()
 		n, mine := s.pending.packets, s.lingers == lingers
-		over := n == last || i == maxYields
+		over := n == last || i == most
 		if mine && over {
 			s.lingers = 0
 		}
@@ -174,14 +174,14 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []b
 		c.st.repliers.wakeFirst()
 	}
 	// Other handlers may be about to answer as well, but none that waits for this goroutine to receive.
-	busy := c.st.incoming.n > 0 && !c.runsInline(in) && !q.now
+	var lingers uint32
+	if q.flush && !q.now && c.st.incoming.n > 0 && !c.runsInline(in) {
+		lingers = c.st.sender.linger()
+	}
 	c.mu.Unlock()
 
 	c.sent(&h, q)
-	if q.flush {
-		if busy {
-			runtime.Gosched()
-		}
+	if q.flush && (lingers == 0 || c.letAppend(lingers, 1)) {
 		c.writeCycle(callerRounds)
 	}
 	return next

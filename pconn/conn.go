@@ -43,7 +43,7 @@ type Conn struct {
 	readAt      instant // when bytes last came, or a little later; the receiver's
 
 	// mu guards st and what is said to be guarded by Conn.mu. No callback, I/O or blocking send
-	// happens under it. incoming.ctxMu, interrupting, those of contexts and none else is taken while it is held.
+	// happens under it. handlerContext.mu, interrupting, those of contexts and none else is taken while it is held.
 	mu sync.Mutex
 	st state
 

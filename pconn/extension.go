@@ -116,20 +116,20 @@ func (c *Conn) frame(h *packet.Header) error {
 func (c *Conn) frameResponse(h *packet.Header) error {
 	c.mu.Lock()
 	ours := c.ext.tag != 0 && h.Tag == c.ext.tag
-	switch {
-	case ours:
+	if ours {
 		c.ext.tag = 0
-	case c.ext.extended == nil:
-		c.countUnclaimed(h)
 	}
 	c.mu.Unlock()
 	switch {
 	case ours:
 		return c.helloAnswered(h)
-	case c.ext.extended == nil:
-		return c.skipPayload(h)
+	case c.ext.extended != nil:
+		return c.pingAnswered(h)
 	}
-	return c.pingAnswered(h)
+	c.mu.Lock()
+	c.countUnclaimed(h)
+	c.mu.Unlock()
+	return c.skipPayload(h)
 }
 
 func (c *Conn) rejectFrame(h *packet.Header, text string) error {

@@ -122,13 +122,17 @@ func (c *Conn) requestHeaders(ctx context.Context, call *call, req *Request, buf
 	return f.Append(buf)
 }
 
+// flagOf is the flag of a frame about a packet, which says whether that is a response.
+func flagOf(h *packet.Header) uint64 {
+	if h.Request {
+		return 0
+	}
+	return frame.FlagResponse
+}
+
 // headersBefore is the header of the HEADERS that stand before a packet.
 func headersBefore(h *packet.Header, size int) packet.Header {
-	of := uint64(0)
-	if !h.Request {
-		of = frame.FlagResponse
-	}
-	return frame.Header(frame.KindHeaders, h.Tag, of, size)
+	return frame.Header(frame.KindHeaders, h.Tag, flagOf(h), size)
 }
 
 // appendHeaders appends the HEADERS that stand before a packet to buf, which is what the packet's batch gave: both leave, or

@@ -168,10 +168,6 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 		s.forget(l)
 		return 0
 	}
-	of := uint64(0)
-	if !l.header.Request {
-		of = frame.FlagResponse
-	}
 	buf, packets := b.Begin(), 1
 	if len(l.headers) > 0 {
 		buf = appendHeaders(buf, &l.header, l.headers)
@@ -180,7 +176,7 @@ func (c *Conn) addLarge(b *batch, l *large) int {
 		l.headers, packets = nil, 2
 	}
 	n := min(len(l.rest), streamPiece)
-	h := frame.Header(frame.KindPiece, l.header.Tag, uint64(l.header.Size)<<1|of, n)
+	h := frame.Header(frame.KindPiece, l.header.Tag, uint64(l.header.Size)<<1|flagOf(&l.header), n)
 	last := n == len(l.rest)
 	if last {
 		h = l.header

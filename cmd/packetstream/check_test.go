@@ -45,22 +45,26 @@ func TestExchangesGoBothWays(t *testing.T) {
 	}
 }
 
-// wrongly is a peer of which one answer is wrong.
-func wrongly(t testing.TB) endpoint.Exec {
+// checked is the outcome of checking the test binary as another program.
+func checked(t *testing.T, as string) ran {
 	t.Helper()
-	t.Setenv(asVariable, "wrong")
-	return endpoint.Exec{Args: []string{self(t)}}
+	return runs(t, command(t, "check", "--requests=10", "--", "env", asVariable+"="+as, self(t)))
 }
 
 func TestCheckFindsDifference(t *testing.T) {
-	peer := wrongly(t)
-	cmd := command(t, append([]string{"check", "--requests=10", "--", "env", asVariable + "=wrong"}, peer.Args...)...)
-	r := runs(t, cmd)
+	r := checked(t, "wrong")
 	assert.Equal(t, exitFailed, r.code)
 	assert.Empty(t, r.stderr)
 	assert.Contains(t, r.stdout, `FAIL flags: got (true, 0x1235, ""), want (true, 0x1234, "")`+"\n")
 	assert.Contains(t, r.stdout, "ok   flags zero\n")
 	assert.True(t, strings.HasSuffix(r.stdout, "\n1 failed\n"), r.stdout)
+}
+
+func TestCheckFindsAnswersInOrder(t *testing.T) {
+	t.Parallel()
+	r := checked(t, "ordered")
+	assert.Equal(t, exitFailed, r.code)
+	assert.Contains(t, r.stdout, "FAIL out of order: the slow answer came first\n")
 }
 
 func TestCheckNeedsTheTestService(t *testing.T) {
@@ -113,7 +117,8 @@ func TestDemoFindsDifference(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
 	defer cancel()
 	var out bytes.Buffer
-	err := demo(ctx, wrongly(t), &out)
+	t.Setenv(asVariable, "wrong")
+	err := demo(ctx, endpoint.Exec{Args: []string{self(t)}}, &out)
 	assert.Equal(t, exitFailed, exitCode(err), "%v", err)
 	assert.Contains(t, out.String(), "FAIL flags: ")
 	assert.NotContains(t, out.String(), "all answers as expected")

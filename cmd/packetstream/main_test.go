@@ -32,27 +32,40 @@ func TestMain(m *testing.M) {
 	case "packetstream":
 		main()
 	case "wrong":
-		os.Exit(serveWrongly())
+		os.Exit(serveOverStdio(pconn.Options{Handler: wrongFlags{testservice.New(version())}}))
+	case "ordered":
+		os.Exit(serveOverStdio(pconn.Options{Handler: neverBack{testservice.New(version())}, MaxHandlers: 1}))
 	case "bare":
 		os.Exit(echoBarely())
 	}
 }
 
-// serveWrongly serves the test service with one answer that is wrong.
-func serveWrongly() int {
-	service := testservice.New(version())
-	err := endpoint.ServeStdio(context.Background(), &pconn.Options{
-		Handler: pconn.HandlerFunc(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
-			if req.Type == testservice.Flags && req.Flags == 0x1234 {
-				return pconn.Flags(0x1235), nil
-			}
-			return service.ServePacket(ctx, req)
-		}),
-	})
-	if err != nil {
+// serveOverStdio serves over standard input and output, and returns the status to exit with.
+func serveOverStdio(opts pconn.Options) int {
+	if err := endpoint.ServeStdio(context.Background(), &opts); err != nil {
 		return exitLost
 	}
 	return exitOK
+}
+
+// wrongFlags is the test service with one answer that is wrong.
+type wrongFlags struct{ *testservice.Service }
+
+func (s wrongFlags) ServePacket(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+	if req.Type == testservice.Flags && req.Flags == 0x1234 {
+		return pconn.Flags(0x1235), nil
+	}
+	return s.Service.ServePacket(ctx, req)
+}
+
+// neverBack is the test service without requests that are asked back.
+type neverBack struct{ *testservice.Service }
+
+func (s neverBack) ServePacket(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+	if req.Type == testservice.Back {
+		return pconn.None(), errors.New("nothing is asked back")
+	}
+	return s.Service.ServePacket(ctx, req)
 }
 
 // timeLimit bounds every process that a test starts.

@@ -95,11 +95,12 @@ func (p *process) finish(peers ...*process) error {
 	if err == nil {
 		return nil
 	}
-	text := fmt.Sprintf("%q\n%s\n%s", p.Args, p.stdout, p.stderr)
+	text := fmt.Sprintf("%q\n%s\n", p.Args, p.stderr)
 	for _, peer := range peers {
 		_ = peer.Cancel()
 		text += fmt.Sprintf("%q: %v\n%s", peer.Args, peer.Wait(), peer.stderr)
 	}
+	text += "\n" + p.stdout.String() // last, since its end says what failed
 	return fmt.Errorf("%w: %s", err, text)
 }
 

@@ -88,10 +88,10 @@ def drive_threads(options, report):
             except packetstream.RemoteError as error:
                 answer = error
             report.check(label, outcome(answer), want)
-        slow, quick = connection.submit(6, b"300"), connection.submit(2, b"q")
+        slow, quick = connection.submit(6, b"1000"), connection.submit(2, b"q")
         report.check("out of order, quick", quick.result(20).payload, b"q")
         report.check("out of order, slow is not done", slow.done(), False)
-        report.check("out of order, slow", slow.result(20).payload, b"300")
+        report.check("out of order, slow", slow.result(20).payload, b"1000")
         gone = connection.submit(6, b"200")
         report.check("cancel", gone.cancel(), True)
         try:
@@ -213,10 +213,10 @@ async def drive_asyncio(options, report):
     async with connection:
         for label, kind, flags, payload, want in KINDS:
             report.check(label, outcome(await ask(kind, payload, flags=flags, timeout=30)), want)
-        slow = asyncio.ensure_future(connection.call(6, b"300"))
+        slow = asyncio.ensure_future(connection.call(6, b"1000"))
         report.check("out of order, quick", (await connection.call(2, b"q")).payload, b"q")
         report.check("out of order, slow is not done", slow.done(), False)
-        report.check("out of order, slow", (await slow).payload, b"300")
+        report.check("out of order, slow", (await slow).payload, b"1000")
         gone = asyncio.ensure_future(connection.call(6, b"200"))
         await asyncio.sleep(0)
         report.check("cancel", gone.cancel(), True)

@@ -78,6 +78,11 @@ func openAnswering(i int, s *spec, p *peer.Peer) (peer.Conn, error) {
 
 // answerReference answers the reference, which has no control, until it kills this process or ends.
 func answerReference(p *peer.Peer, cell peer.Cell) error {
+	if p.Python.Apart {
+		if err := keepTo(peer.AnswererProcessor); err != nil {
+			return err
+		}
+	}
 	conn, err := p.OpenStdio(cell)
 	if err != nil {
 		return err

@@ -55,6 +55,11 @@ func call(s *spec, p *peer.Peer) (load.Sample, error) {
 	if python {
 		control = nil
 	}
+	if python && p.Python.Apart {
+		if err := keepTo(peer.CallerProcessor); err != nil { // after the child's start, which would inherit it
+			return sample, errors.Join(err, answerer.end(true))
+		}
+	}
 	conns := make([]peer.Conn, len(pairs))
 	for i, q := range pairs {
 		if conns[i], err = p.Open(peer.Caller, q.r, q.w, s.Cell); err != nil {

@@ -50,7 +50,7 @@ func newProfileCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&name, "peer", peer.Default, "which peer")
-	cmd.Flags().StringVar(&cell, "cell", "16x64", "bytes x calls in flight, as in 16x64, 65536x1 or 16x64both")
+	cmd.Flags().StringVar(&cell, "cell", "16x64", "bytes x calls in flight, as in 16x64, 65536x1, 16x64both, or 16x64over8 connections")
 	cmd.Flags().StringVar(&dir, "dir", "profiles", "where the profiles are written")
 	cmd.Flags().DurationVar(&seconds, "time", 3*time.Second, "for how long")
 	return cmd
@@ -59,13 +59,13 @@ func newProfileCommand() *cobra.Command {
 // parseCell reads a cell as --cell has it.
 func parseCell(text string) (peer.Cell, error) {
 	var c peer.Cell
-	var rest string
+	rest := ""
 	n, _ := fmt.Sscanf(text, "%dx%d%s", &c.Size, &c.InFlight, &rest)
-	switch {
-	case n < 2 || n == 3 && rest != "both" || c.Size < 8 || c.InFlight < 1:
-		return c, fmt.Errorf("%q is no cell; write 16x64 or 16x64both, with at least 8 bytes", text)
-	case n == 3:
-		c.Both = true
+	over, err := fmt.Sscanf(rest, "over%d", &c.Conns)
+	c.Both = rest == "both"
+	known := rest == "" || c.Both || over == 1 && err == nil && rest == fmt.Sprint("over", c.Conns) && c.Conns > 0
+	if n < 2 || !known || c.Size < 8 || c.InFlight < 1 {
+		return c, fmt.Errorf("%q is no cell; write 16x64, 16x64both or 16x64over8, with at least 8 bytes", text)
 	}
 	return c, nil
 }

@@ -131,7 +131,7 @@ func (r *runner) run(s *set) {
 		r.cell(c, s.peers, s.rounds, s.times)
 	}
 	for _, c := range s.scale {
-		r.cell(c, s.scalePeers, s.scaleRounds, s.times)
+		r.cell(c, s.scalePeers, s.rounds, s.times)
 	}
 	for _, name := range s.idle {
 		r.idle(name, report.IdlePairs)

@@ -124,16 +124,17 @@ func TestRunAndReport(t *testing.T) {
 
 func TestParseCell(t *testing.T) {
 	for text, want := range map[string]peer.Cell{
-		"16x1":      {Size: 16, InFlight: 1},
-		"65536x64":  {Size: 65536, InFlight: 64},
-		"8x2both":   {Size: 8, InFlight: 2, Both: true},
-		"1048576x1": {Size: 1 << 20, InFlight: 1},
+		"16x1":       {Size: 16, InFlight: 1},
+		"65536x64":   {Size: 65536, InFlight: 64},
+		"8x2both":    {Size: 8, InFlight: 2, Both: true},
+		"16x64over8": {Size: 16, InFlight: 64, Conns: 8},
+		"1048576x1":  {Size: 1 << 20, InFlight: 1},
 	} {
 		got, err := parseCell(text)
 		require.NoError(t, err, text)
 		assert.Equal(t, want, got)
 	}
-	for _, text := range []string{"", "16", "16x", "x1", "16x0", "7x1", "16x1way", "-16x1"} {
+	for _, text := range []string{"", "16", "16x", "x1", "16x0", "7x1", "16x1way", "-16x1", "16x8over", "16x8over0", "16x8over8both"} {
 		_, err := parseCell(text)
 		assert.Error(t, err, text)
 	}

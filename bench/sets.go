@@ -15,11 +15,10 @@ type set struct {
 	times  load.Times
 	cells  []peer.Cell
 	peers  []string
-	// scale are cells for a few peers only, in fewer rounds.
-	scale       []peer.Cell
-	scalePeers  []string
-	scaleRounds int
-	idle        []string
+	// scale are cells for a few peers only.
+	scale      []peer.Cell
+	scalePeers []string
+	idle       []string
 }
 
 var (
@@ -67,10 +66,9 @@ func findSet(name string) (*set, error) {
 
 func fullSet() *set {
 	s := &set{
-		rounds:      7,
-		times:       load.Times{Warm: settle, Time: 250 * time.Millisecond, Most: 2 * time.Second},
-		scalePeers:  append([]string{peer.Default, peer.NonBlocking}, bestRivals...),
-		scaleRounds: 3,
+		rounds:     7,
+		times:      load.Times{Warm: settle, Time: 400 * time.Millisecond, Most: 2 * time.Second},
+		scalePeers: append([]string{peer.Default, peer.NonBlocking, peer.Polled}, bestRivals...),
 	}
 	for _, size := range []int{16, 1 << 10, 64 << 10, 1 << 20} {
 		for _, inFlight := range []int{1, 64, 1024} {

@@ -66,7 +66,7 @@ type Peer struct {
 type Python struct {
 	Calls, Answers bool
 	Grace          string // seconds, or "" for its default
-	Apart          bool   // each of its processes keeps to one processor, each to another
+	Apart          bool   // each process keeps to one processor, each to another
 }
 
 // Conn is one end of a connection. Call may be called concurrently, as many times over as the cell says.

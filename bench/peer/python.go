@@ -10,7 +10,7 @@ import (
 )
 
 // references are the Python package with itself and against packetstream, at its default grace, without one, and without one
-// where each of its processes keeps to a processor of its own. Its newer release is the one measured.
+// where each process keeps to a processor of its own. Its newer release is the one measured.
 func references() []*Peer {
 	var all []*Peer
 	for _, way := range []struct {
@@ -85,14 +85,20 @@ func pythonCommand(args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
+// The processors that the ends keep to where they keep apart, numbered among those that a process may use.
+const (
+	CallerProcessor = iota
+	AnswererProcessor
+)
+
 // Server returns the command of the answering end.
 func (p *Python) Server() (*exec.Cmd, error) {
-	return pythonCommand(append([]string{"testdata/packetstream/peers/server.py"}, p.options(1)...)...)
+	return pythonCommand(append([]string{"testdata/packetstream/peers/server.py"}, p.options(AnswererProcessor)...)...)
 }
 
 // Client returns the command of the calling end, to which the answering end's command and its arguments are given.
 func (p *Python) Client(args ...string) (*exec.Cmd, error) {
-	return pythonCommand(append(append([]string{"bench/testdata/reference_client.py"}, p.options(0)...), args...)...)
+	return pythonCommand(append(append([]string{"bench/testdata/reference_client.py"}, p.options(CallerProcessor)...), args...)...)
 }
 
 // options are those of both ends. cpu is the end's processor, if it has one of its own.

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -39,7 +40,7 @@ func (r *Results) WriteReference(w io.Writer, f Format) error {
 				case !ok:
 					row, verdict = append(row, ""), "not measured"
 					continue
-				case q.Median < 1:
+				case math.Round(q.Median*100) < 100: // as shown: who waits for the same grace is as slow
 					verdict = "slower"
 				case name == peer.Default && c == referenceCell && g.suffix == "-g0" && q.Median < referenceMultiple:
 					verdict = fmt.Sprintf("less than %d times", referenceMultiple)

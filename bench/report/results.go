@@ -144,8 +144,10 @@ func (r *Results) Ratio(name, to string, cell peer.Cell) (Ratio, bool) {
 // Bound returns the name of the floor or ceiling of a cell, or "" where there is none.
 func Bound(c peer.Cell) string {
 	switch {
-	case c.Both || c.Conns > 1:
+	case c.Both:
 		return ""
+	case c.Conns > 1:
+		return peer.Polled
 	case c.InFlight == 1:
 		return peer.Floor
 	}

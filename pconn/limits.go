@@ -48,8 +48,8 @@ const (
 	maxHeld = 64 << 10
 
 	// eagerUpTo is how many packets may have come since receiving last waited, for it to look for more before it waits
-	// again.
-	eagerUpTo = 64
+	// again: what 64 calls in flight each way bring at once, requests and answers together.
+	eagerUpTo = 128
 
 	// maxPace is the largest step by which the looks of such a wait move apart.
 	maxPace = 16

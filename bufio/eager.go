@@ -9,6 +9,7 @@ type eagerness struct {
 	skip     int  // waits to come without a look
 	awake    int  // turns taken since it slept
 	beside   bool // what is waited for comes beside bulk
+	lately   int  // after how many turns came what was waited for lately, times latelyOf
 
 	// Of the wait under way. Each look is further from the last than that was from the one before, by pace turns of
 	// other goroutines.
@@ -29,6 +30,13 @@ const (
 	// would have. What takes longer is better slept for. Bulk is not: it takes both ends longer, and calls of 64 KiB, one at
 	// a time, take a tenth to a fifth less time if it is looked for to the end, for the same processor time.
 	paidTurns = 400
+
+	// Before what is awaited comes there is no point in a look: so the first is after firstQuarters of the turns after which it came lately,
+	// and not even the read before all looks is made. What comes sooner counts for a quarter of that, what comes later for a
+	// latelyOf-th. For two ends wait for each other, and each that looks late is why the other has to wait for longer: with the mean
+	// and all of it they would slow each other down without end.
+	latelyOf      = 16
+	firstQuarters = 3
 
 	// maxAwake is how many turns are taken between two sleeps, however well it pays. While every processor has a goroutine to
 	// run, the runtime asks what else has come only every 10 ms, and other connections would wait for so long.
@@ -93,18 +101,48 @@ func (e *eagerness) next() int {
 		return 0
 	}
 	e.gap += e.pace
-	e.turns += e.gap
-	e.awake += e.gap
-	return e.gap
+	n := e.gap
+	if first := e.first(); e.turns == 0 && first > 0 {
+		n = first
+	}
+	e.turns += n
+	e.awake += n
+	return n
+}
+
+// first returns after how many turns the first look pays, or 0 if what came lately came at once. For bulk, and beside it, that says
+// nothing.
+func (e *eagerness) first() int {
+	if e.bulk || e.beside {
+		return 0
+	}
+	return e.lately * firstQuarters / (4 * latelyOf)
+}
+
+// comesLater says whether a wait that begins may leave out the read before the looks, since it would find nothing.
+func (e *eagerness) comesLater() bool { return e.first() > 0 && e.skip == 0 }
+
+// came notes after how many turns something came.
+func (e *eagerness) came(turns int) {
+	if d := turns*latelyOf - e.lately; d < 0 {
+		e.lately += d / 4
+	} else {
+		e.lately += d / latelyOf
+	}
 }
 
 // found ends the wait, or the read that did not have to wait.
 func (e *eagerness) found() {
 	e.leave()
 	switch {
-	case !e.asked || e.pace == 0:
+	case !e.asked:
+		e.came(0)
+	case e.pace == 0:
 	case e.turns <= paidTurns || e.bulk || e.beside:
 		e.failures = max(e.failures-2, 0)
+		if !e.bulk && !e.beside {
+			e.came(e.turns)
+		}
 	default:
 		e.failed()
 	}

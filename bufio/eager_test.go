@@ -160,6 +160,92 @@ func TestInputKnowsBulk(t *testing.T) {
 	}
 }
 
+// waitFor is a wait for what comes after so many turns. It returns how many reads it took, and how many turns too late the
+// last one was.
+func (e *eagerness) waitFor(at, pace int) (reads, late int) {
+	e.asked = false
+	if !e.comesLater() {
+		reads++
+		if at == 0 {
+			e.found()
+			return reads, 0
+		}
+	}
+	e.begin(pace)
+	for n := e.next(); n > 0; n = e.next() {
+		reads++
+		if e.turns >= at {
+			break
+		}
+	}
+	late = e.turns - at
+	e.found()
+	return reads, late
+}
+
+// TestFirstLookIsAboutWhenThingsCome has things come after some turns, then sooner, then at once.
+func TestFirstLookIsAboutWhenThingsCome(t *testing.T) {
+	const waits, pace = 1000, 16
+	var e eagerness
+	for _, at := range []int{100, 300, 40, 0} {
+		for range 100 {
+			e.waitFor(at, pace)
+		}
+		reads, late := 0, 0
+		for range waits {
+			n, turns := e.waitFor(at, pace)
+			reads += n
+			late += turns
+		}
+		assert.LessOrEqual(t, float64(reads)/waits, 3.1, "reads, for what comes after %d turns", at)
+		assert.LessOrEqual(t, late/waits, max(2*pace, at/4), "turns too late, for what comes after %d", at)
+	}
+	reads, _ := e.waitFor(0, pace)
+	require.Equal(t, 1, reads)
+	require.Zero(t, e.first(), "what comes at once is read at once")
+}
+
+// TestTwoEndsThatLookLateDoNotSlowDown has each of two ends wait for what the other takes, and for as long as that looked too late.
+func TestTwoEndsThatLookLateDoNotSlowDown(t *testing.T) {
+	const work = 60
+	var ends [2]eagerness
+	late := 0
+	for i := range 10_000 {
+		e := &ends[i%2]
+		e.awake = 0
+		_, late = e.waitFor(work+late, 16)
+		require.Less(t, late, work)
+	}
+}
+
+// TestBeforeLook shows that who is told of a look to come is told when there is none any more: it sleeps, or is interrupted.
+func TestBeforeLook(t *testing.T) {
+	for _, name := range []string{"pipe", "tcp"} {
+		t.Run(name, func(t *testing.T) {
+			in, w := live[name](t)
+			looks := make(chan bool, 10_000)
+			in.BeforeWait(func() int { return 1 })
+			in.BeforeLook(func(again bool) { looks <- again })
+			again := 0
+			for range 20 {
+				read := later(t, func() error { _, err := in.Take(1); return err })
+				for <-looks {
+					again++
+				}
+				_, err := w.Write([]byte("a"))
+				require.NoError(t, err)
+				require.NoError(t, read())
+			}
+			require.Positive(t, again)
+
+			in.BeforeWait(func() int { in.Interrupt(); return 1 })
+			_, err := in.Take(1)
+			require.ErrorIs(t, err, ErrInterrupted)
+			require.False(t, <-looks)
+		})
+	}
+}
+
 // TestBeforeWait shows for every kind of stream that it is told of a wait, and not of bytes that are there.
 func TestBeforeWait(t *testing.T) {
 	for name, open := range live {

@@ -30,6 +30,7 @@ type Input struct {
 	need   int        // how many bytes a read is to make buffered in all
 	size   int        // of the next buffer
 	before func() int // called before it waits
+	looks  func(bool) // called when it is settled whether it looks again
 	eager  eagerness
 	pooled bool // buf is from the pool, and may be written to
 	filled bool // the last read into the buffer filled it
@@ -99,6 +100,12 @@ func (in *Input) Buffered() int { return in.w - in.r }
 // run meanwhile, for the longer the greater the number is. f must not use the Input but for BesideBulk, and must not
 // wait. BeforeWait is for who reads, as the other methods are; nil ends it.
 func (in *Input) BeforeWait(f func() (pace int)) { in.before = f }
+
+// BeforeLook has f called during such a wait whenever a look has found nothing, or is about to be left out since what is awaited
+// comes later, and it is settled what comes next: other goroutines run and then there is another look, if again is true, or
+// nothing is done until bytes come. It is first called behind BeforeWait's function, and where nothing is looked at it is
+// called with false or not at all. What goes for that function goes for f.
+func (in *Input) BeforeLook(f func(again bool)) { in.looks = f }
 
 // BesideBulk says whether bulk is on its way besides what is waited for, in whichever direction: then everything takes longer,
 // and what is found late by looking again, see BeforeWait, has paid as well. What did not pay before it began is forgotten.
@@ -441,6 +448,13 @@ func (in *Input) waits() (pace int) {
 		return 0
 	}
 	return in.before()
+}
+
+// looksNext is called by an origin that looks again or goes to sleep, with no lock held.
+func (in *Input) looksNext(again bool) {
+	if in.looks != nil {
+		in.looks(again)
+	}
 }
 
 func unexpected(err error) error {

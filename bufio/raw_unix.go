@@ -185,6 +185,9 @@ func isErrno(err error) bool {
 // waiting must follow an attempt that failed in the same call.
 func (o *raw) once(fd uintptr) bool {
 	o.in.eager.asked = false
+	if o.wait && o.in.eager.comesLater() {
+		o.lookAgain()
+	}
 	for {
 		n, err := o.attempt(int(fd))
 		switch {
@@ -224,11 +227,13 @@ func (o *raw) lookAgain() bool {
 	if !e.asked {
 		e.begin(o.in.waits())
 	}
+	n := 0
 	if o.check() != nil {
 		e.leave()
-		return false
+	} else {
+		n = e.next()
 	}
-	n := e.next()
+	o.in.looksNext(n > 0)
 	for range n {
 		runtime.Gosched()
 	}

@@ -110,6 +110,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	c.prepareFiles()
 	in.Resume()
 	in.BeforeWait(c.beforeWait)
+	in.BeforeLook(c.beforeLook)
 	if o.Extensions != ExtensionsOff && (o.Extensions != ExtensionsLazy || o.Keepalive > 0 || c.files.takes) {
 		c.offer()
 	}
@@ -143,9 +144,10 @@ func (c *Conn) end(err error) {
 	c.interrupting.Unlock()
 	c.leaveFiles()
 	c.in.BeforeWait(nil)
+	c.in.BeforeLook(nil)
 	// The end may have come without a wait, before which both are done.
 	c.deliverNow()
-	c.flushHeld()
+	c.beforeLook(false)
 	c.windDown(err)
 }
 

@@ -100,6 +100,41 @@ func TestAnswersToAPeerThatNeverPauses(t *testing.T) {
 	}
 }
 
+// With a portion under way a request may be left to the receiver to write. It leaves though nothing more comes.
+func TestRequestsLeftToTheReceiverLeave(t *testing.T) {
+	const callers, rounds = 60, 2000
+	p := rawPipes(t, nil)
+	ended := make(chan error, callers)
+	for range callers {
+		go func() {
+			for {
+				if _, err := p.conn.Do(context.Background(), pconn.Request{Type: 1}); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+	}
+	var tags []uint64
+	for range callers {
+		tags = append(tags, p.read().Tag)
+	}
+	for i := range rounds {
+		n := 1 + i%3
+		for _, tag := range tags[:n] {
+			p.write(response(tag, ""))
+		}
+		tags = tags[n:]
+		for range n {
+			tags = append(tags, p.read().Tag)
+		}
+	}
+	p.conn.Close()
+	for range callers {
+		require.Error(t, receiveFrom(t, ended))
+	}
+}
+
 // Answers do not wait behind data of which there is always more.
 func TestAnswersBeforeBulk(t *testing.T) {
 	const asks = 9

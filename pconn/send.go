@@ -136,14 +136,23 @@ func (c *Conn) letAppend(lingers uint32, most int) bool {
 	}
 }
 
-// sendTime returns about when a request that is queued now is sent. One who is about to write looks at the clock;
-// those who queue behind it do with that, unless the write may wait. Conn.mu is held.
+// sendTime returns about when a request that is queued now is sent. One who is about to write looks at the clock, or the first
+// of those that are left to the receiver; those who queue behind it do with that, unless the write may wait. Conn.mu is held.
 func (c *Conn) sendTime() instant {
 	s := &c.st.sender
-	if !s.writing || !s.timed {
+	behind := s.writing || s.looks && s.pending.packets > 0 && c.opts.Grace == 0
+	if !behind || !s.timed {
 		s.time, s.timed = c.now(), !s.writing
 	}
 	return s.time
+}
+
+// leftToReceiver says whether the request that was just appended is left to the receiver to write: it looks for more, and does so
+// before it sleeps. Those whom its looks find make requests as well, at once, since answers to a portion at least are on their
+// way; and so what would be a few packets leaves with a portion. Conn.mu is held.
+func (c *Conn) leftToReceiver() bool {
+	s := &c.st.sender
+	return s.looks && c.st.calls.n-s.pending.packets >= minPortion && !worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n)
 }
 
 // respond queues the answer to a request, and returns the request whose handler is to run next in its
@@ -285,6 +294,7 @@ func (c *Conn) appended(b *batch, request bool, headers, size int) queued {
 	case s.writing || s.hold && s.pending.Len() < maxHeld:
 	case c.opts.Grace > 0 && s.pending.Len() < gatherFrom:
 		q.grace = c.armGrace()
+	case request && c.leftToReceiver():
 	default:
 		s.writing = true
 		q.flush = true

@@ -36,6 +36,7 @@ type sender struct {
 	leaving    bool  // some of current may have left
 	timed      bool  // which began at time, and does not wait
 	hold       bool  // what is appended now may wait for flushHeld
+	looks      bool  // receiving looks for more before it sleeps, and writes what is pending before that: see leftToReceiver
 	graceArmed bool  // graceTimer will flush what is pending
 	enlarged   bool  // a larger pipe was asked for
 	eof        bool  // the EOF packet is queued: nothing may follow
@@ -106,10 +107,23 @@ func (c *Conn) beforeWait() (pace int) {
 	return pace
 }
 
+// beforeLook is called when receiving has found nothing, and either lets others run before it looks again, or sleeps. What the
+// callers among them then append is written before the next look but one, and meanwhile may leave in a write of more.
+func (c *Conn) beforeLook(again bool) {
+	c.mu.Lock()
+	c.st.sender.looks = again
+	c.flushUnlock()
+}
+
 // flushHeld writes what inline handlers answered. It is called before receiving may wait, and by the
 // goroutine of an inline handler that has lost receiving.
 func (c *Conn) flushHeld() {
 	c.mu.Lock()
+	c.flushUnlock()
+}
+
+// flushUnlock lets Conn.mu go, and writes what is pending unless somebody else does or will.
+func (c *Conn) flushUnlock() {
 	s := &c.st.sender
 	if s.writing || s.graceArmed || s.err != nil || !s.hasPending() {
 		c.mu.Unlock()

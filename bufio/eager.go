@@ -111,9 +111,10 @@ func (e *eagerness) next() int {
 }
 
 // first returns after how many turns the first look pays, or 0 if what came lately came at once. For bulk, and beside it, that says
-// nothing.
+// nothing; nor where looks fail, as they do if both ends share a processor: there what was found soon was so since the system
+// has let the peer run meanwhile.
 func (e *eagerness) first() int {
-	if e.bulk || e.beside {
+	if e.failures > 0 || e.bulk || e.beside {
 		return 0
 	}
 	return e.lately * firstQuarters / (4 * latelyOf)
@@ -151,7 +152,7 @@ func (e *eagerness) found() {
 
 func (e *eagerness) failed() {
 	e.leave()
-	e.pace, e.awake = 0, 0
+	e.pace, e.awake, e.lately = 0, 0, 0
 	e.failures = min(e.failures+1, maxFailures)
 	if e.failures > freeFailures {
 		e.skip = 1 << (e.failures - freeFailures)

@@ -205,6 +205,24 @@ func TestFirstLookIsAboutWhenThingsCome(t *testing.T) {
 	require.Zero(t, e.first(), "what comes at once is read at once")
 }
 
+// TestVainLooksForgetWhenThingsCame has a wait in vain behind some that were not.
+func TestVainLooksForgetWhenThingsCame(t *testing.T) {
+	var e eagerness
+	for range 100 {
+		e.waitFor(100, 1)
+	}
+	require.True(t, e.comesLater())
+	e.waitInVain(1)
+	require.False(t, e.comesLater())
+	e.begin(1)
+	require.Equal(t, 1, e.next(), "the first look is at once")
+	e.leave()
+	for range 100 {
+		e.waitFor(100, 1)
+	}
+	require.True(t, e.comesLater())
+}
+
 // TestTwoEndsThatLookLateDoNotSlowDown has each of two ends wait for what the other takes, and for as long as that looked too late.
 func TestTwoEndsThatLookLateDoNotSlowDown(t *testing.T) {
 	const work = 60

@@ -59,7 +59,7 @@ func fit(n int, bytes, size int64) bool {
 // begin lets those take turns that the peer has room for, in the order in which they came.
 func (s *sender) begin() {
 	all := &s.larges
-	for t := all.waiting.head; t != nil && fit(all.begun, all.bytes, t.large.header.Size); t = all.waiting.head {
+	for t := all.waiting.first(); t != nil && fit(all.begun, all.bytes, t.large.header.Size); t = all.waiting.first() {
 		all.waiting.pop()
 		t.large.state = largeBegun
 		all.begun++
@@ -277,7 +277,7 @@ func (c *Conn) abandonReply(channel, tag uint64) bool {
 		return false
 	}
 	for _, r := range []*turns{&s.turns, &s.larges.waiting} {
-		for t := r.head; t != nil; t = t.next {
+		for t := r.first(); t != nil; t = t.next {
 			if l := t.large; l != nil && !l.header.Request && l.header.Tag == tag && l.header.Channel == channel {
 				r.remove(t)
 				s.forget(l)

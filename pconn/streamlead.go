@@ -18,7 +18,7 @@ import (
 type alone struct {
 	stream *Stream
 	bytes  int64 // of its data, or of credit for it, since anything else came
-	data   int64 // of data of any streams since anything but data came
+	all    int64 // of data of any streams, or of credit for any, since anything but that came
 	credit bool  // it is credit that comes
 	handed bool  // who waits for it was just handed all there is: its calls may receive what follows
 }
@@ -46,10 +46,8 @@ func (c *Conn) countAlone(s *Stream, credit bool, n int64) {
 		a.stream, a.credit, a.bytes = s, credit, 0
 	}
 	a.bytes += n
-	if !credit {
-		a.data += n
-		c.st.onlyData = a.data >= aloneFrom
-	}
+	a.all += n
+	c.st.onlyData = !credit && a.all >= aloneFrom
 	c.countBulk(n)
 }
 
@@ -67,6 +65,10 @@ func (a *alone) goesOn(h *packet.Header) bool {
 	}
 	return isFrame(h, kind)
 }
+
+// onlyCredit says whether nothing but credit has come lately: those who wait for it are others, who have to have the processors.
+// It belongs to whoever receives.
+func (a *alone) onlyCredit() bool { return a.credit && a.all >= aloneFrom }
 
 // mayLead says whether the calls of the stream that is alone may receive. Conn.mu is held, by the receiver.
 func (c *Conn) mayLead() bool {

@@ -204,8 +204,50 @@ func (s *Stream) partsLeft() {
 	clear(o.refs)
 	o.refs = o.refs[:0]
 	if len(o.rest) == 0 {
-		s.wakeWrite()
+		left := &s.conn.st.sender.left
+		if *left == nil {
+			*left = new(writers)
+		}
+		(*left).list = append((*left).list, s)
 	}
+}
+
+// writers are streams whose Writes are to be woken. To wake one may wake a thread, which then wants the processor on which
+// this end writes, or the peer reads: so where many streams send they are woken together. Guarded by Conn.mu.
+type writers struct {
+	list   []*Stream
+	writes int // how many there were since the first of list
+}
+
+// maxWrites is how many writes a writer waits for others of them at most.
+const maxWrites = 64
+
+// wakeWriters is called behind each write. It wakes those whose memory has left once there were half as many writes as
+// there are streams that send, as a rule, so that the others send while they come back. It reports whether there are
+// several: they should run before the next write, and on this processor. Conn.mu is held.
+func (c *Conn) wakeWriters() (letRun bool) {
+	w := c.st.sender.left
+	if w == nil || len(w.list) == 0 {
+		return false
+	}
+	w.writes++
+	if w.writes < min(c.st.sender.turns.len(), maxWrites) {
+		return false
+	}
+	letRun = len(w.list) > 1
+	w.wake()
+	return letRun
+}
+
+func (w *writers) wake() {
+	if w == nil {
+		return
+	}
+	for i, s := range w.list {
+		s.wakeWrite()
+		w.list[i] = nil
+	}
+	w.list, w.writes = w.list[:0], 0
 }
 
 // withdraw makes sure that the writer's memory is not touched again, and returns how much of it was not

@@ -2,7 +2,14 @@ package pconn
 
 // turns are those who have more to send than they may send at once: each sends a piece, in turn. Guarded by
 // Conn.mu.
-type turns struct{ head, tail *turn }
+type turns struct {
+	ring *ring // nil where there never was any
+}
+
+type ring struct {
+	head, tail *turn
+	n          int
+}
 
 // turn is a place in the ring. It is part of what takes the turn: a stream, or a large payload.
 type turn struct {
@@ -12,53 +19,86 @@ type turn struct {
 	large  *large
 }
 
-func (r *turns) empty() bool { return r.head == nil }
+func (r *turns) empty() bool { return r.ring == nil || r.ring.n == 0 }
+
+// first returns who is next, or nil.
+func (r *turns) first() *turn {
+	if r.ring == nil {
+		return nil
+	}
+	return r.ring.head
+}
+
+// len returns how many have a turn.
+func (r *turns) len() int {
+	if r.ring == nil {
+		return 0
+	}
+	return r.ring.n
+}
+
+// begin counts t in, before next.
+func (r *turns) begin(t, next *turn) *ring {
+	if r.ring == nil {
+		r.ring = new(ring)
+	}
+	t.queued, t.next = true, next
+	r.ring.n++
+	return r.ring
+}
 
 func (r *turns) push(t *turn) {
 	if t.queued {
 		return
 	}
-	t.queued, t.next = true, nil
-	if r.tail == nil {
-		r.head = t
+	q := r.begin(t, nil)
+	if q.tail == nil {
+		q.head = t
 	} else {
-		r.tail.next = t
+		q.tail.next = t
 	}
-	r.tail = t
+	q.tail = t
 }
 
 // pushFront gives t the next turn.
 func (r *turns) pushFront(t *turn) {
-	t.queued, t.next = true, r.head
-	r.head = t
-	if r.tail == nil {
-		r.tail = t
+	q := r.begin(t, r.first())
+	q.head = t
+	if q.tail == nil {
+		q.tail = t
 	}
 }
 
 func (r *turns) pop() *turn {
-	t := r.head
-	r.head, t.next, t.queued = t.next, nil, false
-	if r.head == nil {
-		r.tail = nil
+	q := r.ring
+	t := q.head
+	q.head, t.next, t.queued = t.next, nil, false
+	q.n--
+	if q.head == nil {
+		q.tail = nil
 	}
 	return t
 }
 
 // remove takes t out, if it is in.
 func (r *turns) remove(t *turn) {
+	if r.empty() {
+		return
+	}
+	q := r.ring
 	var before *turn
-	for at := r.head; at != nil; before, at = at, at.next {
+	for at := q.head; at != nil; before, at = at, at.next {
 		switch {
 		case at != t:
 			continue
 		case before == nil:
 			r.pop()
 			return
-		case r.tail == t:
-			r.tail = before
+		case q.tail == t:
+			q.tail = before
 		}
 		before.next, t.next, t.queued = t.next, nil, false
+		q.n--
 		return
 	}
 }

@@ -27,8 +27,9 @@ type sender struct {
 	// one surely nothing has left.
 	given uint64
 
-	due    dueList // streams that have control to send
-	turns  turns   // those who send in pieces
+	due    dueList  // streams that have control to send
+	turns  turns    // those who send in pieces
+	left   *writers // whose memory has left, and who do not know it yet
 	larges larges
 
 	overtook   uint8 // batches of control, one after another, that left before what was pending
@@ -97,7 +98,7 @@ func (s *sender) linger() uint32 {
 // came one by one, and later where more came together, since their answers need some time. Where there are very many
 // both ends are always busy, and nobody sleeps for long.
 func (c *Conn) beforeWait() (pace int) {
-	if c.held <= eagerUpTo && c.alone.bytes < aloneFrom {
+	if c.held <= eagerUpTo && c.alone.bytes < aloneFrom && !c.alone.onlyCredit() {
 		pace = max(1, min(c.held, maxPace))
 	}
 	c.held = 0
@@ -255,6 +256,7 @@ func (c *Conn) nextBatch() bool {
 	if !control && s.pending.Len() == 0 && s.turns.empty() {
 		s.writing, s.timed = false, false
 		s.leaveSpares()
+		s.left.wake()
 		return false
 	}
 	s.overtook++
@@ -282,8 +284,8 @@ func (c *Conn) nextBatch() bool {
 	return true
 }
 
-// written is called when the current batch is gone, or writing has failed. It reports whether that was bulk, beside which
-// others should run.
+// written is called when the current batch is gone, or writing has failed. It reports whether others should run before the next
+// one is written: writers, or whoever is beside bulk.
 func (c *Conn) written(err error) (letOthers bool) {
 	if err != nil {
 		c.writeFailed(err)
@@ -306,6 +308,7 @@ func (c *Conn) written(err error) (letOthers bool) {
 		b.streams[i] = nil
 	}
 	b.streams = b.streams[:0]
+	letOthers = c.wakeWriters() || letOthers
 	c.largesLeft(b)
 	eofGone := s.eof && !s.hasPending()
 	c.st.repliers.wakeFirst()
@@ -332,6 +335,7 @@ func (c *Conn) writeFailed(err error) {
 	lostHandles := s.takeHandles()
 	s.pending, s.control, s.current = new(batch), nil, nil
 	s.due, s.turns, s.larges = dueList{}, turns{}, larges{repliers: s.larges.repliers}
+	s.left.wake()
 	c.failWrites(err)
 	c.st.repliers.wakeFirst()
 	s.larges.repliers.wakeFirst()

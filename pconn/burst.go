@@ -40,7 +40,7 @@ func (c *Conn) responses(first *packet.Header) (done bool, err error) {
 	if n == 1 {
 		return false, nil
 	}
-	c.held += n - 1 // the first is counted
+	c.held += int32(n - 1) // the first is counted
 	c.counters.PacketsIn.Add(uint64(n - 1))
 	c.counters.BytesIn.Add(uint64(end - begin))
 	c.claimBurst(all[:n])

@@ -26,7 +26,8 @@ type Conn struct {
 	inline   inliner
 	scratch  *scratch  // of marked handlers; the receiver's
 	spare    *incoming // for the next request, or nil; the receiver's
-	held     int       // packets since receiving last waited; the receiver's
+	held     int32     // packets since receiving last waited; the receiver's
+	wrote    int32     // of those, how many had come when it last wrote what was left to it
 	portion  portion   // of what has come; the receiver's
 	given    *Stream   // whose Read has got something and may get more; the receiver's
 	alone    alone

@@ -16,22 +16,41 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
-// untilWaits does something again and again until a goroutine waits for input in a function. Whether a stream's calls come to
-// receive depends on who is there first, and on how busy the machine is.
-func untilWaits(t testing.TB, function string, do func()) {
-	t.Helper()
+// tries is how many connections are made for one on which a call comes to receive.
+const tries = 20
+
+// waitsSoon does something again and again until a goroutine waits for input in a function, and reports whether one does. Whether
+// a stream's calls come to receive depends on who is there first, and on how busy the machine is: who was seen to be kept from
+// its next call is tried again after many calls only, so that another connection gets there sooner.
+func waitsSoon(function string, do func()) bool {
 	buf := make([]byte, 1<<20)
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(patience / tries); time.Now().Before(end); {
 		do()
 		for range 20 {
 			for stack := range bytes.SplitSeq(buf[:runtime.Stack(buf, true)], []byte("\n\n")) {
 				if bytes.Contains(stack, []byte(function)) && bytes.Contains(stack, []byte("(*Conn).awaitInput")) {
-					return
+					return true
 				}
 			}
 		}
-		require.True(t, time.Now().Before(end), function+" does not wait")
 	}
+	return false
+}
+
+// thatReceives returns what start made, whose call receives once it has gone on for a while, and the results of that and of those
+// that follow.
+func thatReceives(t *testing.T, function string, start func(*testing.T) (*rawPeer, *pconn.Stream, <-chan error, func())) (*rawPeer, *pconn.Stream, <-chan error) {
+	t.Helper()
+	for range tries {
+		p, s, results, goOn := start(t)
+		if waitsSoon(function, goOn) {
+			return p, s, results
+		}
+		p.conn.Close()
+		drained(results)
+	}
+	require.FailNow(t, function+" does not wait")
+	return nil, nil, nil
 }
 
 // waysToEnd are ways in which a call on a stream may end that waits and receives for that.
@@ -80,7 +99,12 @@ const leadFrame = 60_000
 // readThatReceives is a raw peer whose stream 1 has a Read at work that waits, and receives for that. Its result follows,
 // and then those of others, up to an error.
 func readThatReceives(t *testing.T) (*rawPeer, *pconn.Stream, <-chan error) {
-	p, s := rawBulk(t, pconn.HandlerFunc(echo))
+	return thatReceives(t, "(*Stream).receiveHere", reads)
+}
+
+// reads is a raw peer whose stream 1 has Reads at work one after another. goOn has some of them end.
+func reads(t *testing.T) (p *rawPeer, s *pconn.Stream, results <-chan error, goOn func()) {
+	p, s = rawBulk(t, pconn.HandlerFunc(echo))
 	read := make(chan error, 1)
 	t.Cleanup(func() { go drained(read) })
 	go func() {
@@ -92,14 +116,12 @@ func readThatReceives(t *testing.T) (*rawPeer, *pconn.Stream, <-chan error) {
 			read <- err
 		}
 	}()
-	// One leads that has waited for what comes and got all of it.
-	untilWaits(t, "(*Stream).receiveHere", func() {
-		for range 32 {
+	return p, s, read, func() {
+		for range 32 { // one leads that has waited for what comes and got all of it
 			p.write(frameBytes(frame.KindData, 1, 0, pattern(leadFrame)))
 			require.NoError(t, receiveFrom(t, read))
 		}
-	})
-	return p, s, read
+	}
 }
 
 // endAll has a call at work that receives, as start makes one, end in each of the ways, after which all else goes on, and in

@@ -32,7 +32,12 @@ var endedWrites = waysToEnd{
 // writeThatReceives is a raw peer for which a Write of stream 1 waits to be allowed to send its last block, and receives for
 // that. Its result follows, and then those of others, of a block each, up to an error.
 func writeThatReceives(t *testing.T) (*rawPeer, *pconn.Stream, <-chan error) {
-	p := rawPipes(t, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
+	return thatReceives(t, "(*Stream).receiveCredit", writes)
+}
+
+// writes is a raw peer whose stream 1 has Writes at work one after another. goOn allows some of them to end.
+func writes(t *testing.T) (p *rawPeer, s *pconn.Stream, results <-chan error, goOn func()) {
+	p = rawPipes(t, &pconn.Options{Handler: pconn.HandlerFunc(echo)})
 	p.extended(frame.Hello{MaxStreams: 9, StreamCredit: leadBlock})
 	s, err := p.conn.OpenStream(soon(t), "", nil)
 	require.NoError(t, err)
@@ -48,14 +53,13 @@ func writeThatReceives(t *testing.T) (*rawPeer, *pconn.Stream, <-chan error) {
 	}()
 	p.expectBlock()
 	require.NoError(t, receiveFrom(t, wrote))
-	untilWaits(t, "(*Stream).receiveCredit", func() {
+	return p, s, wrote, func() {
 		for range 64 {
 			p.allow(leadBlock)
 			p.expectBlock()
 			require.NoError(t, receiveFrom(t, wrote))
 		}
-	})
-	return p, s, wrote
+	}
 }
 
 // drained takes what is left of results, of which there are more until the connection ends.

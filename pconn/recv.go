@@ -76,14 +76,16 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 
 // readHeader reads the next header. What inline handlers left to be written is written before anything has to be
 // waited for (beforeWait is the input's BeforeWait): so what has come meanwhile is answered by the same write. A portion of
-// many, a single answer, and those before the rest of a large packet leave before that is known.
+// many, a single answer, and those before the rest of a large packet leave before that is known. So does what was left to
+// receiving (leftToReceiver) when many packets have come without a wait: a peer may never let it wait.
 func (c *Conn) readHeader(h *packet.Header) error {
 	b, _ := c.in.Peek(0)
 	n, err := h.Parse(b)
 	if err != nil {
 		c.letCallersRun()
 	}
-	if c.portion.over(c.in.Offset()) || err != nil && c.held == 1 || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
+	if c.portion.over(c.in.Offset()) || err != nil && c.held == 1 || c.held-c.wrote >= eagerUpTo || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
+		c.wrote = c.held
 		c.flushHeld()
 	}
 	if err == packet.ErrShort {

@@ -99,9 +99,9 @@ func (s *sender) linger() uint32 {
 // both ends are always busy, and nobody sleeps for long.
 func (c *Conn) beforeWait() (pace int) {
 	if c.held <= eagerUpTo && c.alone.bytes < aloneFrom && !c.alone.onlyCredit() {
-		pace = max(1, min(c.held, maxPace))
+		pace = max(1, min(int(c.held), maxPace))
 	}
-	c.held = 0
+	c.held, c.wrote = 0, 0
 	c.portion.end()
 	c.flushHeld()
 	c.in.BesideBulk(c.besideBulk())

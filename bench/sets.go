@@ -67,7 +67,7 @@ func findSet(name string) (*set, error) {
 func fullSet() *set {
 	s := &set{
 		rounds:     7,
-		times:      load.Times{Warm: settle, Time: 400 * time.Millisecond, Most: 2 * time.Second},
+		times:      load.Times{Warm: settle, Time: 250 * time.Millisecond, Most: 2 * time.Second},
 		scalePeers: append([]string{peer.Default, peer.NonBlocking, peer.Polled}, bestRivals...),
 	}
 	for _, size := range []int{16, 1 << 10, 64 << 10, 1 << 20} {

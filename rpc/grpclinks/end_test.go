@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 
 	"github.com/packetstream/packetstream/rpc/grpclinks"
 	"github.com/packetstream/packetstream/rpc/links"
@@ -339,4 +340,31 @@ func TestNoGoroutineOutlivesItsCall(t *testing.T) {
 		}
 		requireGoroutines(t, before)
 	})
+}
+
+// stopping stops a server when it is told of a connection, and counts what it is told.
+type stopping struct {
+	stats.Handler
+	server *grpclinks.Server
+	told   []stats.ConnStats
+}
+
+func (s *stopping) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	s.server.Stop()
+	return ctx
+}
+
+func (s *stopping) HandleConn(_ context.Context, what stats.ConnStats) { s.told = append(s.told, what) }
+
+func TestStopWhileALinkIsTaken(t *testing.T) {
+	ours, theirs := osPipes(t)
+	defer ours.Close()
+	conn, err := links.NewConn(links.StreamCarrier(theirs), nil)
+	require.NoError(t, err)
+	defer conn.Close()
+	handler := new(stopping)
+	handler.server = grpclinks.NewServer(&grpclinks.ServerOptions{StatsHandlers: []stats.Handler{handler}})
+	require.ErrorIs(t, handler.server.Serve(conn), grpclinks.ErrServerStopped)
+	require.Len(t, handler.told, 2)
+	require.IsType(t, &stats.ConnEnd{}, handler.told[1])
 }

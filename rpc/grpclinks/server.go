@@ -209,17 +209,13 @@ func (s *Server) attach(link links.Link) (*attachment, error) {
 	}
 	a.end = links.NewEnd(a, &links.EndOptions{AutoGrant: openMessages, ServiceEnds: true, MaxPayload: payloadLimit(s.opts.MaxReceive)})
 	_ = a.end.Start() // the only one
-	s.mu.Lock()
-	s.serving = true
-	if s.stopped {
-		s.mu.Unlock()
-		return nil, ErrServerStopped
-	}
-	s.attached[a] = struct{}{}
-	s.mu.Unlock()
 	var endConn func()
 	a.ctx, endConn = tagConn(context.Background(), s.opts.StatsHandlers, false)
 	a.endConn = sync.OnceFunc(endConn)
+	if !s.add(a) {
+		a.endConn()
+		return nil, ErrServerStopped
+	}
 	links.Join(a.end, link)
 	if conn, ok := find[lifetime](link); ok {
 		// It ends with the connection, whose maker waits for that, or with the server.
@@ -232,6 +228,18 @@ func (s *Server) attach(link links.Link) (*attachment, error) {
 		}()
 	}
 	return a, nil
+}
+
+// add makes it one that Stop ends, or reports false if the server is stopped already.
+func (s *Server) add(a *attachment) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = true
+	if s.stopped {
+		return false
+	}
+	s.attached[a] = struct{}{}
+	return true
 }
 
 func (s *Server) detach(a *attachment) {

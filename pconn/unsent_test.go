@@ -163,7 +163,9 @@ func takenOutIsNotHeardOf(t *testing.T, size int, inPieces, writing bool) {
 	fill := func(typ uint64) {
 		require.NoError(t, p.conn.Notify(context.Background(), pconn.Request{Type: typ, Payload: pattern(1000)}))
 	}
+	synctest.Wait() // no write is under way, which both would wait for
 	fill(1)
+	synctest.Wait()
 	fill(2) // the next batch begins with it
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	out := do(ctx, p.conn, pconn.Request{Type: 3, Payload: pattern(size)})

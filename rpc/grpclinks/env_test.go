@@ -155,17 +155,9 @@ func (e *env) startPipes(t *testing.T, config string) {
 		cc.Close()
 		near.Close()
 		far.Close()
+		require.NoError(t, <-served) // Serve may begin only now, which a stopped server would refuse
 		server.Stop()
-		requireServed(t, <-served)
 	})
-}
-
-// requireServed checks what Serve returned. The end of a short test may overtake it.
-func requireServed(t testing.TB, err error) {
-	t.Helper()
-	if !errors.Is(err, grpclinks.ErrServerStopped) {
-		require.NoError(t, err)
-	}
 }
 
 // startStream serves on a stream of a packet connection.
@@ -199,7 +191,7 @@ func (e *env) startStream(t *testing.T, config string) {
 		server.Stop()
 		select {
 		case err := <-served:
-			requireServed(t, err)
+			require.NoError(t, err)
 		default: // the end has overtaken the stream, or far would have waited for its handler
 		}
 	})

@@ -59,11 +59,11 @@ func newProfileCommand() *cobra.Command {
 // parseCell reads a cell as --cell has it.
 func parseCell(text string) (peer.Cell, error) {
 	var c peer.Cell
-	rest := ""
+	var rest string
 	n, _ := fmt.Sscanf(text, "%dx%d%s", &c.Size, &c.InFlight, &rest)
-	over, err := fmt.Sscanf(rest, "over%d", &c.Conns)
+	_, _ = fmt.Sscanf(rest, "over%d", &c.Conns)
 	c.Both = rest == "both"
-	known := rest == "" || c.Both || over == 1 && err == nil && rest == fmt.Sprint("over", c.Conns) && c.Conns > 0
+	known := rest == "" || c.Both || c.Conns > 0 && rest == fmt.Sprint("over", c.Conns)
 	if n < 2 || !known || c.Size < 8 || c.InFlight < 1 {
 		return c, fmt.Errorf("%q is no cell; write 16x64, 16x64both or 16x64over8, with at least 8 bytes", text)
 	}

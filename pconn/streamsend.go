@@ -204,11 +204,7 @@ func (s *Stream) partsLeft() {
 	clear(o.refs)
 	o.refs = o.refs[:0]
 	if len(o.rest) == 0 {
-		left := &s.conn.st.sender.left
-		if *left == nil {
-			*left = new(writers)
-		}
-		(*left).list = append((*left).list, s)
+		s.conn.st.sender.hasLeft(s)
 	}
 }
 
@@ -222,8 +218,16 @@ type writers struct {
 // maxWrites is how many writes a writer waits for others of them at most.
 const maxWrites = 64
 
-// wakeWriters is called behind each write. It wakes those whose memory has left once there were half as many writes as
-// there are streams that send, as a rule, so that the others send while they come back. It reports whether there are
+// hasLeft remembers that the memory of a stream's writer has left.
+func (s *sender) hasLeft(x *Stream) {
+	if s.left == nil {
+		s.left = new(writers)
+	}
+	s.left.list = append(s.left.list, x)
+}
+
+// wakeWriters is called behind each write. It wakes those whose memory has left once there were as many writes as there are
+// others with more to send, so that those send while they come back. It reports whether there are
 // several: they should run before the next write, and on this processor. Conn.mu is held.
 func (c *Conn) wakeWriters() (letRun bool) {
 	w := c.st.sender.left

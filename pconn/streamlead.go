@@ -57,6 +57,17 @@ func (c *Conn) leaveAlone() {
 	c.st.onlyData = false
 }
 
+// somethingElse is called when a packet has come that does not go on with the data before it.
+func (c *Conn) somethingElse(h *packet.Header) {
+	c.mu.Lock()
+	c.deliver()
+	c.leaveAlone()
+	if h.Channel != reservedChannel {
+		c.st.company = companyFor
+	}
+	c.mu.Unlock()
+}
+
 // goesOn says whether a packet may go on with what has come lately.
 func (a *alone) goesOn(h *packet.Header) bool {
 	kind := frame.KindData
@@ -96,7 +107,7 @@ func (c *Conn) lendReceiving() bool {
 	if a.credit {
 		l, wake = &s.out.lead, s.out.wake
 	}
-	lends := c.given == nil && c.mayLead() && l.known.mayRun()
+	lends := len(c.given) == 0 && c.mayLead() && l.known.mayRun()
 	if lends {
 		c.lead(l)
 	}

@@ -27,6 +27,9 @@ func TestWhatHasComeIsNotHeldBack(t *testing.T) {
 		"another frame":                     frameBytes(frame.KindPing, 9, 0, nil),
 		"another frame and a part of DATA":  append(frameBytes(frame.KindPing, 9, 0, nil), data(size)[:100]...),
 		"the end of the stream":             frameBytes(frame.KindEnd, 1, 0, nil),
+		"another stream's data":             frameBytes(frame.KindData, 2, 0, pattern(size)),
+		"parts of another stream's data":    append(frameBytes(frame.KindData, 2, 0, pattern(size)), frameBytes(frame.KindData, 2, 0, pattern(size))[:5000]...),
+		"a part of data that is dropped":    frameBytes(frame.KindData, 3, 0, pattern(size))[:5000],
 		"many frames and a part of another": append(bytes.Repeat(data(size), 3), data(size)[:100]...),
 	} {
 		for _, waits := range []bool{false, true} {
@@ -36,12 +39,13 @@ func TestWhatHasComeIsNotHeldBack(t *testing.T) {
 				l, err := p.conn.Listen("")
 				require.NoError(t, err)
 				var streams []*pconn.Stream
-				for tag := range uint64(2) {
+				for tag := range uint64(3) {
 					p.sendFrame(frame.KindOpen, tag+1, 0, (&frame.Open{}).Append(nil))
 					s, err := l.AcceptStream(soon(t))
 					require.NoError(t, err)
 					streams = append(streams, s)
 				}
+				require.NoError(t, streams[2].CloseRead())
 				got, read := make([]byte, size), make(chan error, 1)
 				reader := func() {
 					_, err := io.ReadFull(streams[0], got)
@@ -49,6 +53,7 @@ func TestWhatHasComeIsNotHeldBack(t *testing.T) {
 				}
 				if waits {
 					go reader()
+					go streams[1].Read(make([]byte, 10*size)) // until the connection ends, at the latest
 				}
 				p.write(append(data(size), next...))
 				if !waits {

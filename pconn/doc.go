@@ -90,9 +90,10 @@
 //
 // Streams are read in this order: stream.go is what their users see, streams.go what a connection knows of
 // them, streamstate.go and window.go the two tables of what may be done, streamrecv.go what the receiver does
-// with their frames, streamlead.go, leadread.go and leadwrite.go when a Read or a Write does that for itself, streambuffer.go where their bytes wait,
-// streamsend.go and turns.go how frames are made when they are about to leave. streamopen.go, streamserve.go and listener.go are their beginning, messages.go
-// is what is built on them.
+// with their frames, streamdata.go with their data and streamgive.go when it wakes who reads that, streamlead.go,
+// leadread.go and leadwrite.go when a Read or a Write receives for itself, streambuffer.go where their bytes wait,
+// streamsend.go and turns.go how frames are made when they are about to leave. streamopen.go, streamserve.go and
+// listener.go are their beginning, messages.go is what is built on them.
 //
 // # Bounds
 //

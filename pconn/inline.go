@@ -22,6 +22,7 @@ type inliner struct {
 	state   atomic.Uint64
 	current *inlineType // of the run under way, or of the last
 
+	rested   instant     // what readAt was when receiving last slept; the receiver's
 	armed    atomic.Bool // the watchdog's timer runs
 	watchdog *time.Timer
 	seen     atomic.Uint64 // state at the watchdog's last look
@@ -187,6 +188,16 @@ func (c *Conn) watchRun(period time.Duration) {
 	}
 	if arm || 2*int64(period) < n.period.Load() {
 		c.lookIn(period)
+	}
+}
+
+// rest is called when receiving is about to sleep, so that nothing runs. Where it last slept for longer than the watchdog, whose looks
+// then are in vain, that sleeps as well. To stop and set a timer each time costs more where it does not ring.
+func (n *inliner) rest(readAt instant) {
+	slept := readAt.since(n.rested)
+	n.rested = readAt
+	if n.armed.Load() && int64(slept) > n.period.Load() && n.watchdog.Stop() {
+		n.armed.Store(false)
 	}
 }
 

@@ -114,6 +114,9 @@ func (c *Conn) beforeLook(again bool) {
 	c.mu.Lock()
 	c.st.sender.looks = again
 	c.flushUnlock()
+	if !again {
+		c.inline.rest(c.readAt)
+	}
 }
 
 // flushHeld writes what inline handlers answered. It is called before receiving may wait, and by the

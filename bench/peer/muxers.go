@@ -108,7 +108,7 @@ type session interface {
 }
 
 func muxPeer(name, module string, open func(Side, *files) (session, error)) *Peer {
-	return &Peer{Name: name, Kind: Rival, Module: module, Symmetric: true, Open: func(side Side, r, w *os.File, _ Cell) (Conn, error) {
+	return &Peer{Name: name, Kind: Rival, Module: module, Symmetric: true, Fills: true, Open: func(side Side, r, w *os.File, _ Cell) (Conn, error) {
 		s, err := open(side, &files{r: r, w: w})
 		if err != nil {
 			return nil, err

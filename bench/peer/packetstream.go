@@ -11,9 +11,10 @@ import (
 
 // Names of packetstream's modes.
 const (
-	Default     = "packetstream"     // any handler, Do
-	NonBlocking = "packetstream-nb"  // a handler that says it does not block, Do
-	Into        = "packetstream-nbi" // the same, DoInto the caller's buffer
+	Default     = "packetstream"      // any handler, Do
+	NonBlocking = "packetstream-nb"   // a handler that says it does not block, Do
+	AnyInto     = "packetstream-into" // any handler, DoInto the caller's buffer
+	Into        = "packetstream-nbi"  // both
 )
 
 // packetstreams are the modes of packetstream. Both ends are made as its users make them: the answering one is
@@ -21,6 +22,7 @@ const (
 func packetstreams() []*Peer {
 	return []*Peer{
 		packetstreamPeer(Default, echo, false),
+		packetstreamPeer(AnyInto, echo, true),
 		packetstreamPeer(NonBlocking, pconn.NonBlocking(echo), false),
 		packetstreamPeer(Into, pconn.NonBlocking(echo), true),
 	}

@@ -48,6 +48,8 @@ type Peer struct {
 
 	// Symmetric says that both ends of one connection can call.
 	Symmetric bool
+	// Fills says that Call reads what comes back into buf, and that the answering end has memory for one call after another.
+	Fills bool
 	// Blocking says that it wants descriptors that block.
 	Blocking bool
 	// Unfit returns why a cell cannot be measured, or "".

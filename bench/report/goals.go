@@ -155,33 +155,60 @@ const (
 	nearFloor   = .95 // within which of the bound nobody can be ahead by much
 )
 
-// WriteAhead writes, for each cell, how the default mode stands to the nearest of the others. It returns in how many
-// cells it is not ahead of everyone.
+// WriteAhead writes, for each cell, how packetstream with any handler stands to the nearest of the others: by DoInto to
+// those that fill the caller's memory as well, and by Do to those that return memory of its own. It returns in how many cells it
+// is not ahead of everyone.
 func (r *Results) WriteAhead(w io.Writer, f Format) (behind int, err error) {
-	t := newTable(table.Row{"cell", "nearest", "ratio", "rounds ahead", ""})
+	t := newTable(table.Row{"cell", "nearest", "by", "ratio", "rounds ahead", "", "nearest by Do", "ratio", "rounds ahead"})
 	for _, c := range r.Cells() {
-		nearest, q := "", Ratio{}
-		for _, name := range r.Rivals(c) {
-			if ratio, ok := r.Ratio(peer.Default, name, c); ok && (nearest == "" || ratio.Median < q.Median) {
-				nearest, q = name, ratio
-			}
-		}
-		if nearest == "" {
+		alike, q := r.nearest(c, true)
+		if alike == "" {
 			continue
 		}
 		verdict := "ahead"
 		if q.Median <= aheadBy || float64(q.Ahead) < aheadRounds*float64(q.Rounds)-1e-9 {
 			verdict = "not ahead"
-			if bound, ok := r.Ratio(nearest, Bound(c), c); ok && bound.Median >= nearFloor {
+			if bound, ok := r.Ratio(alike, Bound(c), c); ok && bound.Median >= nearFloor {
 				verdict = "the nearest is within 5 % of the bound"
 			} else {
 				behind++
 			}
 		}
-		t.AppendRow(table.Row{CellName(c), nearest, fmt.Sprintf("%.2f", q.Median), fmt.Sprintf("%d of %d", q.Ahead, q.Rounds), verdict})
+		by := "Do"
+		if r.beside(alike, c, true) == peer.AnyInto {
+			by = "DoInto"
+		}
+		row := append(table.Row{CellName(c), alike, by}, ratioCells(q)...)
+		byDo, qDo := r.nearest(c, false)
+		t.AppendRow(append(append(row, verdict, byDo), ratioCells(qDo)...))
 	}
 	if t.Length() == 0 {
 		return 0, nil
 	}
 	return behind, write(w, f, "Any handler beside the nearest rival", t)
+}
+
+func ratioCells(q Ratio) table.Row {
+	return table.Row{fmt.Sprintf("%.2f", q.Median), fmt.Sprintf("%d of %d", q.Ahead, q.Rounds)}
+}
+
+// nearest returns the rival to which packetstream with any handler has the lowest ratio, or "". Alike is as in beside.
+func (r *Results) nearest(c peer.Cell, alike bool) (nearest string, q Ratio) {
+	for _, name := range r.Rivals(c) {
+		if ratio, ok := r.Ratio(r.beside(name, c, alike), name, c); ok && (nearest == "" || ratio.Median < q.Median) {
+			nearest, q = name, ratio
+		}
+	}
+	return nearest, q
+}
+
+// beside returns the mode with any handler that a rival is compared with: if alike is set, the one that has the payload where the
+// rival has it, if that was measured.
+func (r *Results) beside(rival string, c peer.Cell, alike bool) string {
+	if found, err := peer.Find(rival); alike && err == nil && found[0].Fills {
+		if _, ok := r.Median(peer.AnyInto, c, PerSec); ok {
+			return peer.AnyInto
+		}
+	}
+	return peer.Default
 }

@@ -117,6 +117,26 @@ func TestAhead(t *testing.T) {
 	assert.Zero(t, behind)
 }
 
+// Who fills the caller's memory is put beside DoInto, which does too.
+func TestAheadWithMemoryAlike(t *testing.T) {
+	r := results()
+	for i := range r.Samples {
+		if s := &r.Samples[i]; s.Peer == "drpc" {
+			s.PerSec = 1
+		}
+	}
+	for round := range 3 {
+		for name, v := range map[string]float64{"go-yamux": 100, peer.AnyInto: 200} {
+			r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: one, Round: round, Calls: 10, PerSec: v, P50: 1, P99: 2})
+		}
+	}
+	var b bytes.Buffer
+	behind, err := r.WriteAhead(&b, Markdown)
+	require.NoError(t, err)
+	assert.Zero(t, behind)
+	assert.Contains(t, b.String(), "| go-yamux | DoInto | 2.00 | 3 of 3 | ahead | go-yamux | 0.40 | 0 of 3 |")
+}
+
 func TestFormats(t *testing.T) {
 	r := results()
 	for name, f := range map[string]func(io.Writer) error{

@@ -140,7 +140,7 @@ const tripPeriod = 10 * time.Second
 // nearWindow is what a window grows to on a shorter way than leastTrip while nothing but the data of streams comes. It is then
 // allowed in lumps of half of it, each of which wakes the sender. What others begin to send has so much in front of it,
 // until the window is back at what it was.
-const nearWindow = 512 << 10
+const nearWindow = 768 << 10
 
 // besideWindow is what a larger window shrinks to on such a way while requests or answers come beside the data: they wait for
 // what is on its way, and half as much does nearly as well for the stream.

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -312,19 +311,18 @@ func TestStartFails(t *testing.T) {
 func TestDialContext(t *testing.T) {
 	p := start(t, pool.Options{Size: 2})
 	for range 4 {
-		var conn net.Conn
-		require.Eventually(t, func() bool { // a new child refuses until it listens
-			var err error
-			conn, err = p.DialContext(childtest.Soon(t), "tcp", "upper")
-			return err == nil
+		require.Eventually(t, func() bool { // a new child refuses until it listens, which a Read is told
+			conn, err := p.DialContext(childtest.Soon(t), "tcp", "upper")
+			if err != nil {
+				return false
+			}
+			defer conn.Close()
+			if _, err := conn.Write([]byte("through a stream\n")); err != nil {
+				return false
+			}
+			line, err := stdbufio.NewReader(conn).ReadString('\n')
+			return err == nil && line == "THROUGH A STREAM\n"
 		}, 10*time.Second, time.Millisecond)
-		var err error
-		_, err = conn.Write([]byte("through a stream\n"))
-		require.NoError(t, err)
-		line, err := stdbufio.NewReader(conn).ReadString('\n')
-		require.NoError(t, err)
-		require.Equal(t, "THROUGH A STREAM\n", line)
-		require.NoError(t, conn.Close())
 		for _, s := range p.Status() {
 			if s.Child != nil {
 				_ = s.Child.Signal(syscall.SIGKILL) // if not, it is about to be followed

@@ -234,8 +234,10 @@ func TestSenderNobodyReadsIsHeldBack(t *testing.T) {
 			})
 		}
 		steady(t, sent.Load)
-		require.Less(t, sent.Load()*64<<10, int64(streams*16<<20)) // no stream may have 16 MiB
-		if !e.real {
+		if e.real {
+			// Its windows grow to 16 MiB at most, and its senders hold a message or two.
+			require.Less(t, sent.Load()*64<<10, int64(streams*17<<20))
+		} else {
 			require.Less(t, sent.Load(), int64(streams*16)) // 1 MiB each is well below
 		}
 		require.Equal(t, "others go on", e.must(t, "Echo", "others go on"))

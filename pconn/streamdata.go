@@ -32,6 +32,7 @@ func (c *Conn) receiveData(h *packet.Header) error {
 	}
 	if h.Size <= copyUnlocked && h.Size <= int64(c.in.Buffered()) {
 		err := s.takeBuffered(int(h.Size))
+		c.deliverInTime()
 		c.mu.Unlock()
 		return err
 	}
@@ -86,15 +87,16 @@ func (s *Stream) receiveBulk(f *unfinished) error {
 			return c.skipPayload(&packet.Header{Size: f.left})
 		}
 		var err error
+		from := c.in.Offset()
 		if len(in.rest()) > 0 && in.buf.bytes == 0 {
 			err = s.readInto(f)
 		} else {
 			err = s.readBuffer(f)
 			s.spillMore()
 		}
-		given := s.giveIfDone(f.left == 0)
+		letRun := s.giveIfDone(from, f.left == 0)
 		c.mu.Unlock()
-		if given >= yieldFrom {
+		if letRun {
 			runtime.Gosched()
 		}
 		if errors.Is(err, io.EOF) {
@@ -124,7 +126,7 @@ func (s *Stream) readInto(f *unfinished) error {
 		return err
 	}
 	// The readers have what there is while more is waited for.
-	c.give(s)
+	c.give(s, c.in.Offset())
 	c.deliver()
 	c.mu.Unlock()
 	_, err = c.in.Peek(1)
@@ -140,7 +142,7 @@ func (s *Stream) readBuffer(f *unfinished) error {
 	n, err := c.in.TryRead(p)
 	if errors.Is(err, bufio.ErrWouldBlock) {
 		c.mu.Lock()
-		c.give(s)
+		c.give(s, c.in.Offset())
 		c.deliver()
 		c.mu.Unlock()
 		n, err = c.in.Read(p)

@@ -7,59 +7,76 @@ import "slices"
 // them run before it goes on.
 
 const (
-	// giveFrom is how many bytes may have come before the readers are woken, though more are there to be received. It is
-	// what a stream's window is at first.
+	// giveFrom is how many bytes may come until the readers are woken, though more are there to be received. It is what a
+	// stream's window is at first.
 	giveFrom = 256 << 10
 
 	// maxGiven is how many readers are woken together at most.
 	maxGiven = 16
 
-	// yieldFrom is how many bytes readers are given before the receiver lets them run, so that their memory is back for
-	// the next pieces.
+	// yieldFrom is how many bytes have come when the receiver lets those run that it has woken, so that their memory is
+	// back for the next pieces.
 	yieldFrom = 8 << 10
 )
 
-// giveIfDone decides about the Read that waits, after bytes have come for it: it is woken with the others once there is nothing
-// more, or enough. It returns how many bytes there were for those that were woken. Conn.mu is held.
-func (s *Stream) giveIfDone(frameEnds bool) int {
+// given are streams for which something has come, and whose Reads, where they wait, are to be woken. It belongs to whoever
+// receives.
+type given struct {
+	streams []*Stream
+	from    int64 // the input's offset when there were none
+}
+
+// giveIfDone decides about the stream's Read, after bytes have come for it, from an offset of the input on: it is woken with the
+// others once there is nothing more, or enough. It reports whether they should run now. Conn.mu is held.
+func (s *Stream) giveIfDone(from int64, frameEnds bool) (letRun bool) {
 	c, in := s.conn, &s.in
-	c.give(s)
+	c.give(s, from)
 	if frameEnds && in.got > 0 && len(in.rest()) == 0 && c.mayLead() {
 		c.deliver() // it reads for itself what follows
 		c.alone.handed = true
-		return 0
+		return false
 	}
-	all := 0
-	for _, s := range c.given {
-		all += s.in.got + s.in.buf.bytes
-	}
-	if all < giveFrom && len(c.given) < maxGiven && (!frameEnds || c.in.Buffered() > 0) {
-		return 0
+	came := c.in.Offset() - c.given.from
+	if came < giveFrom && len(c.given.streams) < maxGiven && (!frameEnds || c.in.Buffered() > 0) {
+		return false
 	}
 	c.deliver()
 	c.alone.handed = c.mayLead()
-	return all
+	return came >= yieldFrom
 }
 
-// give counts the stream among those whose Reads are to be woken. Conn.mu is held.
-func (c *Conn) give(s *Stream) {
-	if !slices.Contains(c.given, s) {
-		c.given = append(c.given, s)
+// give counts the stream among those whose Reads are to be woken, since bytes have come for it from an offset of the input on.
+// Conn.mu is held.
+func (c *Conn) give(s *Stream, from int64) {
+	g := &c.given
+	if len(g.streams) == 0 {
+		g.from = from
+	}
+	if !slices.Contains(g.streams, s) {
+		g.streams = append(g.streams, s)
 	}
 }
 
 // deliver wakes those Reads. It is called before anything but data is received, or anything waited for. Conn.mu is held.
 func (c *Conn) deliver() {
-	for i, s := range c.given {
+	g := &c.given
+	for i, s := range g.streams {
 		s.handOver()
-		c.given[i] = nil
+		g.streams[i] = nil
 	}
-	c.given = c.given[:0]
+	g.streams = g.streams[:0]
+}
+
+// deliverInTime is deliver where enough has come, behind data of a stream that is not counted among them. Conn.mu is held.
+func (c *Conn) deliverInTime() {
+	if len(c.given.streams) > 0 && c.in.Offset()-c.given.from >= giveFrom {
+		c.deliver()
+	}
 }
 
 // deliverNow is deliver without Conn.mu.
 func (c *Conn) deliverNow() {
-	if len(c.given) > 0 {
+	if len(c.given.streams) > 0 {
 		c.mu.Lock()
 		c.deliver()
 		c.mu.Unlock()

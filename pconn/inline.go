@@ -22,7 +22,7 @@ type inliner struct {
 	state   atomic.Uint64
 	current *inlineType // of the run under way, or of the last
 
-	rested   instant     // what readAt was when receiving last slept; the receiver's
+	slept    instant     // what Conn.readAt was when receiving last slept; the receiver's
 	armed    atomic.Bool // the watchdog's timer runs
 	watchdog *time.Timer
 	seen     atomic.Uint64 // state at the watchdog's last look
@@ -191,12 +191,13 @@ func (c *Conn) watchRun(period time.Duration) {
 	}
 }
 
-// rest is called when receiving is about to sleep, so that nothing runs. Where it last slept for longer than the watchdog, whose looks
-// then are in vain, that sleeps as well. To stop and set a timer each time costs more where it does not ring.
-func (n *inliner) rest(readAt instant) {
-	slept := readAt.since(n.rested)
-	n.rested = readAt
-	if n.armed.Load() && int64(slept) > n.period.Load() && n.watchdog.Stop() {
+// sleeps is called when receiving is about to sleep, so that nothing runs. Where more time than the watchdog's period has passed since
+// what came before the last sleep, its looks are in vain, and it sleeps as well. To stop and set a timer each time costs
+// more where it does not ring.
+func (n *inliner) sleeps(readAt instant) {
+	passed := readAt.since(n.slept)
+	n.slept = readAt
+	if n.armed.Load() && int64(passed) > n.period.Load() && n.watchdog.Stop() {
 		n.armed.Store(false)
 	}
 }

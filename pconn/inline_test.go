@@ -3,6 +3,7 @@ package pconn_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,4 +38,36 @@ func TestHandlerThatWaitsAfterManyThatDidNot(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+// The watchdog sleeps while a connection does, and is awake with the next handler.
+func TestHandlerThatWaitsAfterAPause(t *testing.T) {
+	const quick, waits, probe = 1, 2, 3
+	g := newGate(t)
+	a, _ := pipes(t, nil, serve(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+		if req.Type == waits {
+			return g.serveCtx(ctx, req)
+		}
+		return pconn.Bytes(req.Payload), nil
+	}))
+	ctx := soon(t)
+	calls := func(n int) {
+		time.Sleep(2 * time.Millisecond) // longer than the watchdog's period: it is what the test is about
+		for range n {
+			_, err := a.Do(ctx, pconn.Request{Type: quick})
+			require.NoError(t, err)
+		}
+	}
+	for range 5 {
+		calls(20)
+	}
+	calls(1)
+	r, err := a.Submit(ctx, pconn.Request{Type: waits})
+	require.NoError(t, err)
+	receiveFrom(t, g.entered)
+	_, err = a.Do(ctx, pconn.Request{Type: probe})
+	require.NoError(t, err, "while a handler waits")
+	g.release()
+	_, err = r.Wait(ctx)
+	require.NoError(t, err)
 }

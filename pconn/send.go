@@ -97,16 +97,8 @@ func (c *Conn) lendsPayload(call *call, h *packet.Header, req *Request) bool {
 // appendRequest queues a request, and what goes before it to a peer that has the extensions. Conn.mu is held.
 func (c *Conn) appendRequest(ctx context.Context, call *call, req *Request, h *packet.Header, gather bool) queued {
 	if !c.ext.on.Load() {
-		if call.large == nil && !gather {
-			return c.appendTo(c.st.sender.pending, h, nil, req.Payload)
-		}
 		return c.appendCall(call, h, nil, req.Payload, gather)
 	}
-	return c.appendExtended(ctx, call, req, h, gather)
-}
-
-// appendExtended is appendRequest with HEADERS. Conn.mu is held.
-func (c *Conn) appendExtended(ctx context.Context, call *call, req *Request, h *packet.Header, gather bool) queued {
 	var buf [32]byte
 	return c.appendCall(call, h, c.requestHeaders(ctx, call, req, buf[:0]), req.Payload, gather)
 }

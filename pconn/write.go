@@ -115,7 +115,7 @@ func (c *Conn) beforeLook(again bool) {
 	c.st.sender.looks = again
 	c.flushUnlock()
 	if !again {
-		c.inline.rest(c.readAt)
+		c.inline.sleeps(c.readAt)
 	}
 }
 

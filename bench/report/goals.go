@@ -161,24 +161,24 @@ const (
 func (r *Results) WriteAhead(w io.Writer, f Format) (behind int, err error) {
 	t := newTable(table.Row{"cell", "nearest", "by", "ratio", "rounds ahead", "", "nearest by Do", "ratio", "rounds ahead"})
 	for _, c := range r.Cells() {
-		alike, q := r.nearest(c, true)
-		if alike == "" {
+		rival, q := r.nearest(c, true)
+		if rival == "" {
 			continue
 		}
 		verdict := "ahead"
 		if q.Median <= aheadBy || float64(q.Ahead) < aheadRounds*float64(q.Rounds)-1e-9 {
 			verdict = "not ahead"
-			if bound, ok := r.Ratio(alike, Bound(c), c); ok && bound.Median >= nearFloor {
+			if bound, ok := r.Ratio(rival, Bound(c), c); ok && bound.Median >= nearFloor {
 				verdict = "the nearest is within 5 % of the bound"
 			} else {
 				behind++
 			}
 		}
 		by := "Do"
-		if r.beside(alike, c, true) == peer.AnyInto {
+		if r.beside(rival, c, true) == peer.AnyInto {
 			by = "DoInto"
 		}
-		row := append(table.Row{CellName(c), alike, by}, ratioCells(q)...)
+		row := append(table.Row{CellName(c), rival, by}, ratioCells(q)...)
 		byDo, qDo := r.nearest(c, false)
 		t.AppendRow(append(append(row, verdict, byDo), ratioCells(qDo)...))
 	}
@@ -206,7 +206,7 @@ func (r *Results) nearest(c peer.Cell, alike bool) (nearest string, q Ratio) {
 // rival has it, if that was measured.
 func (r *Results) beside(rival string, c peer.Cell, alike bool) string {
 	if found, err := peer.Find(rival); alike && err == nil && found[0].Fills {
-		if _, ok := r.Median(peer.AnyInto, c, PerSec); ok {
+		if _, ok := r.Ratio(peer.AnyInto, rival, c); ok {
 			return peer.AnyInto
 		}
 	}

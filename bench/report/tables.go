@@ -198,7 +198,7 @@ func (r *Results) WriteIdle(w io.Writer, f Format) error {
 	if t.Length() == 0 {
 		return nil
 	}
-	return write(w, f, fmt.Sprintf("An idle connection (of %d in one process)", IdlePairs), t)
+	return write(w, f, fmt.Sprintf("An idle connection (of %d in one process, the median of 3 times)", IdlePairs), t)
 }
 
 // IdlePairs is how many idle connections the cost of one is taken from.

@@ -29,7 +29,7 @@ type Conn struct {
 	held     int32     // packets since receiving last waited; the receiver's
 	wrote    int32     // of those, how many had come when it last wrote what was left to it
 	portion  portion   // of what has come; the receiver's
-	given    given
+	given    *given    // made when there are some
 	alone    alone
 	rest     unfinished
 	channels channelTable

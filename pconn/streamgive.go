@@ -26,6 +26,8 @@ type given struct {
 	from    int64 // the input's offset when there were none
 }
 
+func (g *given) empty() bool { return g == nil || len(g.streams) == 0 }
+
 // giveIfDone decides about the stream's Read, after bytes have come for it, from an offset of the input on: it is woken with the
 // others once there is nothing more, or enough. It reports whether they should run now. Conn.mu is held.
 func (s *Stream) giveIfDone(from int64, frameEnds bool) (letRun bool) {
@@ -48,8 +50,11 @@ func (s *Stream) giveIfDone(from int64, frameEnds bool) (letRun bool) {
 // give counts the stream among those whose Reads are to be woken, since bytes have come for it from an offset of the input on.
 // Conn.mu is held.
 func (c *Conn) give(s *Stream, from int64) {
-	g := &c.given
-	if len(g.streams) == 0 {
+	if c.given == nil {
+		c.given = new(given)
+	}
+	g := c.given
+	if g.empty() {
 		g.from = from
 	}
 	if !slices.Contains(g.streams, s) {
@@ -59,7 +64,10 @@ func (c *Conn) give(s *Stream, from int64) {
 
 // deliver wakes those Reads. It is called before anything but data is received, or anything waited for. Conn.mu is held.
 func (c *Conn) deliver() {
-	g := &c.given
+	g := c.given
+	if g.empty() {
+		return
+	}
 	for i, s := range g.streams {
 		s.handOver()
 		g.streams[i] = nil
@@ -69,14 +77,14 @@ func (c *Conn) deliver() {
 
 // deliverInTime is deliver where enough has come, behind data of a stream that is not counted among them. Conn.mu is held.
 func (c *Conn) deliverInTime() {
-	if len(c.given.streams) > 0 && c.in.Offset()-c.given.from >= giveFrom {
+	if !c.given.empty() && c.in.Offset()-c.given.from >= giveFrom {
 		c.deliver()
 	}
 }
 
 // deliverNow is deliver without Conn.mu.
 func (c *Conn) deliverNow() {
-	if len(c.given.streams) > 0 {
+	if !c.given.empty() {
 		c.mu.Lock()
 		c.deliver()
 		c.mu.Unlock()

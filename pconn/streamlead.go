@@ -107,7 +107,7 @@ func (c *Conn) lendReceiving() bool {
 	if a.credit {
 		l, wake = &s.out.lead, s.out.wake
 	}
-	lends := len(c.given.streams) == 0 && c.mayLead() && l.known.mayRun()
+	lends := c.given.empty() && c.mayLead() && l.known.mayRun()
 	if lends {
 		c.lead(l)
 	}

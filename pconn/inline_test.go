@@ -28,14 +28,7 @@ func TestHandlerThatWaitsAfterManyThatDidNot(t *testing.T) {
 				_, err := a.Do(ctx, pconn.Request{Type: trusted})
 				require.NoError(t, err)
 			}
-			r, err := a.Submit(ctx, pconn.Request{Type: waits, Flags: 1})
-			require.NoError(t, err)
-			receiveFrom(t, g.entered)
-			_, err = a.Do(ctx, pconn.Request{Type: probe})
-			require.NoError(t, err, "while a handler waits")
-			g.release()
-			_, err = r.Wait(ctx)
-			require.NoError(t, err)
+			othersAreAnswered(t, a, g, pconn.Request{Type: waits, Flags: 1}, probe)
 		})
 	}
 }
@@ -62,10 +55,17 @@ func TestHandlerThatWaitsAfterAPause(t *testing.T) {
 		calls(20)
 	}
 	calls(1)
-	r, err := a.Submit(ctx, pconn.Request{Type: waits})
+	othersAreAnswered(t, a, g, pconn.Request{Type: waits}, probe)
+}
+
+// othersAreAnswered checks that a request of the type probe is answered while the handler of another waits at the gate.
+func othersAreAnswered(t *testing.T, c *pconn.Conn, g *gate, waits pconn.Request, probe uint64) {
+	t.Helper()
+	ctx := soon(t)
+	r, err := c.Submit(ctx, waits)
 	require.NoError(t, err)
 	receiveFrom(t, g.entered)
-	_, err = a.Do(ctx, pconn.Request{Type: probe})
+	_, err = c.Do(ctx, pconn.Request{Type: probe})
 	require.NoError(t, err, "while a handler waits")
 	g.release()
 	_, err = r.Wait(ctx)

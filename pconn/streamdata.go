@@ -126,8 +126,8 @@ func (s *Stream) readInto(f *unfinished) error {
 		return err
 	}
 	// The readers have what there is while more is waited for.
-	c.give(s, c.in.Offset())
 	c.deliver()
+	s.handOver()
 	c.mu.Unlock()
 	_, err = c.in.Peek(1)
 	c.mu.Lock()
@@ -142,8 +142,8 @@ func (s *Stream) readBuffer(f *unfinished) error {
 	n, err := c.in.TryRead(p)
 	if errors.Is(err, bufio.ErrWouldBlock) {
 		c.mu.Lock()
-		c.give(s, c.in.Offset())
 		c.deliver()
+		s.handOver()
 		c.mu.Unlock()
 		n, err = c.in.Read(p)
 	}

@@ -219,7 +219,7 @@ func apart(ctx context.Context, v any, args ...string) error {
 // idle measures idle connections some times over and keeps the median, since now and then a stack or two have grown.
 func (r *runner) idle(name string, pairs int) {
 	var all []report.Idle
-	for range idleRounds {
+	for range report.IdleRounds {
 		i := report.Idle{Peer: name, Pairs: pairs}
 		if err := apart(r.ctx, &i, "idle", name, strconv.Itoa(pairs)); err != nil {
 			i.Err = err.Error()
@@ -227,10 +227,8 @@ func (r *runner) idle(name string, pairs int) {
 		all = append(all, i)
 	}
 	slices.SortFunc(all, func(a, b report.Idle) int { return cmp.Or(cmp.Compare(a.Err, b.Err), cmp.Compare(a.KiB, b.KiB)) })
-	r.results.Idle = append(r.results.Idle, all[idleRounds/2])
+	r.results.Idle = append(r.results.Idle, all[report.IdleRounds/2])
 }
-
-const idleRounds = 3
 
 // resultsPath makes a relative path one from the repository's root.
 func resultsPath(path string) (string, error) {

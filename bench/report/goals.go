@@ -161,7 +161,7 @@ const (
 func (r *Results) WriteAhead(w io.Writer, f Format) (behind int, err error) {
 	t := newTable(table.Row{"cell", "nearest", "by", "ratio", "rounds ahead", "", "nearest by Do", "ratio", "rounds ahead"})
 	for _, c := range r.Cells() {
-		rival, q := r.nearest(c, true)
+		rival, mode, q := r.nearest(c, true)
 		if rival == "" {
 			continue
 		}
@@ -175,11 +175,11 @@ func (r *Results) WriteAhead(w io.Writer, f Format) (behind int, err error) {
 			}
 		}
 		by := "Do"
-		if r.beside(rival, c, true) == peer.AnyInto {
+		if mode == peer.AnyInto {
 			by = "DoInto"
 		}
 		row := append(table.Row{CellName(c), rival, by}, ratioCells(q)...)
-		byDo, qDo := r.nearest(c, false)
+		byDo, _, qDo := r.nearest(c, false)
 		t.AppendRow(append(append(row, verdict, byDo), ratioCells(qDo)...))
 	}
 	if t.Length() == 0 {
@@ -192,14 +192,16 @@ func ratioCells(q Ratio) table.Row {
 	return table.Row{fmt.Sprintf("%.2f", q.Median), fmt.Sprintf("%d of %d", q.Ahead, q.Rounds)}
 }
 
-// nearest returns the rival to which packetstream with any handler has the lowest ratio, or "". Alike is as in beside.
-func (r *Results) nearest(c peer.Cell, alike bool) (nearest string, q Ratio) {
+// nearest returns the rival to which packetstream with any handler has the lowest ratio, or "", and the mode that has it. Alike is
+// as in beside.
+func (r *Results) nearest(c peer.Cell, alike bool) (rival, mode string, q Ratio) {
 	for _, name := range r.Rivals(c) {
-		if ratio, ok := r.Ratio(r.beside(name, c, alike), name, c); ok && (nearest == "" || ratio.Median < q.Median) {
-			nearest, q = name, ratio
+		ours := r.beside(name, c, alike)
+		if ratio, ok := r.Ratio(ours, name, c); ok && (rival == "" || ratio.Median < q.Median) {
+			rival, mode, q = name, ours, ratio
 		}
 	}
-	return nearest, q
+	return rival, mode, q
 }
 
 // beside returns the mode with any handler that a rival is compared with: if alike is set, the one that has the payload where the

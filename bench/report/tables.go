@@ -198,11 +198,14 @@ func (r *Results) WriteIdle(w io.Writer, f Format) error {
 	if t.Length() == 0 {
 		return nil
 	}
-	return write(w, f, fmt.Sprintf("An idle connection (of %d in one process, the median of 3 times)", IdlePairs), t)
+	return write(w, f, fmt.Sprintf("An idle connection (of %d in one process, the median of %d times)", IdlePairs, IdleRounds), t)
 }
 
-// IdlePairs is how many idle connections the cost of one is taken from.
-const IdlePairs = 100
+// IdlePairs is how many idle connections the cost of one is taken from, and IdleRounds how often.
+const (
+	IdlePairs  = 100
+	IdleRounds = 3
+)
 
 // WriteMissing writes what failed and what was not measured.
 func (r *Results) WriteMissing(w io.Writer, f Format) error {

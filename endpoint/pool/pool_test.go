@@ -316,12 +316,12 @@ func TestDialContext(t *testing.T) {
 			if err != nil {
 				return false
 			}
-			defer conn.Close()
+			defer func() { assert.NoError(t, conn.Close()) }()
 			if _, err := conn.Write([]byte("through a stream\n")); err != nil {
 				return false
 			}
 			line, err := stdbufio.NewReader(conn).ReadString('\n')
-			return err == nil && line == "THROUGH A STREAM\n"
+			return err == nil && assert.Equal(t, "THROUGH A STREAM\n", line)
 		}, 10*time.Second, time.Millisecond)
 		for _, s := range p.Status() {
 			if s.Child != nil {

@@ -130,7 +130,7 @@ func (c *Conn) start() {
 			return
 		}
 		c.readAt = c.now()
-		c.portion.arrived(c.in.Buffered())
+		c.portion.arrived(c.in.Offset(), c.in.Buffered())
 		c.receive()
 	}()
 }

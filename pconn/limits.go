@@ -47,11 +47,11 @@ const (
 	// many as a pipe holds.
 	maxHeld = 64 << 10
 
-	// eagerUpTo is how many packets may have come since receiving last waited, for it to look for more before it waits
-	// again: what 64 calls in flight each way bring at once, requests and answers together.
-	eagerUpTo = 128
+	// leftUpTo is how many packets may come while receiving does not wait, until what was left to it is written anyway: what 64
+	// calls in flight each way bring at once, requests and answers together.
+	leftUpTo = 128
 
-	// maxPace is the largest step by which the looks of such a wait move apart.
+	// maxPace is the largest step by which the looks of a wait move apart.
 	maxPace = 16
 
 	// gatherFrom is the payload size from which a payload is sent from where it is: below, the

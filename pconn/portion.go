@@ -28,8 +28,13 @@ type portion struct {
 	begun    int64 // where in the input its first request is
 }
 
-// arrived is called when a read has brought so many bytes.
-func (p *portion) arrived(buffered int) { p.size = int32(min(buffered/portions, math.MaxInt32)) }
+// arrived is called when a read has brought so many bytes, which stand behind at in the input.
+func (p *portion) arrived(at int64, buffered int) {
+	p.size = int32(min(buffered/portions, math.MaxInt32))
+	if p.requests == 0 {
+		p.begun = at
+	}
+}
 
 // end is called when the answers to all of it leave.
 func (p *portion) end() { p.requests = 0 }

@@ -84,7 +84,7 @@ func (c *Conn) readHeader(h *packet.Header) error {
 	if err != nil {
 		c.letCallersRun()
 	}
-	if c.portion.over(c.in.Offset()) || err != nil && c.held == 1 || c.held-c.wrote >= eagerUpTo || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
+	if c.portion.over(c.in.Offset()) || err != nil && c.held == 1 || c.held-c.wrote >= leftUpTo || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
 		c.wrote = c.held
 		c.flushHeld()
 	}
@@ -92,7 +92,7 @@ func (c *Conn) readHeader(h *packet.Header) error {
 		c.deliverNow()
 		*h, err = packet.ReadHeader(c.in)
 		c.readAt = c.now()
-		c.portion.arrived(c.in.Buffered())
+		c.portion.arrived(c.in.Offset(), c.in.Buffered())
 		return err
 	}
 	if err != nil {

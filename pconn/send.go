@@ -147,8 +147,8 @@ func (c *Conn) sendTime() instant {
 	return s.time
 }
 
-// leftToReceiver says whether the request that was just appended is left to the receiver to write: it looks for more, and does so
-// before it sleeps. Those whom its looks find make requests as well, at once, since answers to a portion at least are on their
+// leftToReceiver says whether the request that was just appended is left to the receiver to write: it is awake, and does so
+// before it sleeps. Those whom it finds answers for make requests as well, at once, since answers to a portion at least are on their
 // way; and so what would be a few packets leaves with a portion. Conn.mu is held.
 func (c *Conn) leftToReceiver() bool {
 	s := &c.st.sender
@@ -298,6 +298,7 @@ func (c *Conn) appended(b *batch, request bool, headers, size int) queued {
 	default:
 		s.writing = true
 		q.flush = true
+		q.now = request && worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n)
 	}
 	return q
 }

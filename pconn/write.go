@@ -37,7 +37,7 @@ type sender struct {
 	leaving    bool  // some of current may have left
 	timed      bool  // which began at time, and does not wait
 	hold       bool  // what is appended now may wait for flushHeld
-	looks      bool  // receiving looks for more before it sleeps, and writes what is pending before that: see leftToReceiver
+	looks      bool  // receiving goes on, or looks for more, and writes what is pending before it sleeps: see leftToReceiver
 	graceArmed bool  // graceTimer will flush what is pending
 	enlarged   bool  // a larger pipe was asked for
 	eof        bool  // the EOF packet is queued: nothing may follow
@@ -95,15 +95,16 @@ func (s *sender) linger() uint32 {
 }
 
 // beforeWait is called when receiving is about to wait. It says how soon more is expected: at once, wherever packets
-// came one by one, and later where more came together, since their answers need some time. Where there are very many
-// both ends are always busy, and nobody sleeps for long.
+// came one by one, and later where more came together, since their answers need some time.
 func (c *Conn) beforeWait() (pace int) {
-	if c.held <= eagerUpTo && c.alone.bytes < aloneFrom && !c.alone.onlyCredit() {
+	if c.alone.bytes < aloneFrom && !c.alone.onlyCredit() {
 		pace = max(1, min(int(c.held), maxPace))
 	}
 	c.held, c.wrote = 0, 0
 	c.portion.end()
-	c.flushHeld()
+	c.mu.Lock()
+	c.st.sender.looks = false // until beforeLook says so, which an input that cannot look does not
+	c.flushUnlock()
 	c.in.BesideBulk(c.besideBulk())
 	return pace
 }

@@ -12,30 +12,32 @@ import (
 // call is one request of ours, from its tag to its outcome. The caller makes it; while it is in the
 // call table it is guarded by Conn.mu; whoever takes it out of the table owns it, sets its outcome
 // and calls complete, once.
+//
+// Among many callers no call is in a cache when its turn comes: so what every call needs comes first, and free leaves alone what only
+// few use.
 type call struct {
-	channel uint64
-	typ     uint64
 	tag     uint64
-	size    int64 // payload bytes of the request, as counted against maxOutstandingBytes
-	begun   instant
-	kind    callKind
-	files   *bufio.Handles // go with the request, until it is queued
-	ref     sendRef        // where the caller's own payload waits to be sent, if it was not copied
-	large   *large         // the request, if it goes in pieces
+	channel uint64
 
 	// done takes one value when the outcome is set, and one before if the context has ended that is looked after. Calls
 	// of Do keep it, and what they know of their context, for their next use.
 	done    chan struct{}
+	size    int64 // payload bytes of the request, as counted against maxOutstandingBytes
+	kind    callKind
+	unsent  bool // it failed, and nothing of its request was given to a write or will be
+	lent    bool // a read into buf is under way
 	context contextUse
+	resp    Response
+	err     error
+	buf     []byte     // where a DoInto wants its payload
+	result  *Result    // of a Submit
 	pool    *sync.Pool // takes the call when it is free; nil for that of a Submit
+	begun   instant
+	typ     uint64
 
-	resp   Response
-	err    error
-	unsent bool // it failed, and nothing of its request was given to a write or will be
-
-	result *Result // of a Submit
-	buf    []byte  // where a DoInto wants its payload
-	lent   bool    // a read into buf is under way
+	large *large         // the request, if it goes in pieces
+	files *bufio.Handles // go with the request, until it is queued
+	ref   sendRef        // where the caller's own payload waits to be sent, if it was not copied
 }
 
 type callKind uint8
@@ -58,11 +60,14 @@ func (c *Conn) newCall(req *Request) *call {
 
 // free gives a call back whose outcome was taken.
 func (c *call) free() {
-	done, use, pool := c.done, c.context, c.pool
-	*c = call{}
-	c.done, c.context, c.pool = done, use, pool
+	c.tag, c.channel, c.size, c.begun, c.typ = 0, 0, 0, 0, 0
+	c.kind, c.unsent, c.lent = callWaits, false, false
 	c.context.watched, c.context.ended = false, false
-	pool.Put(c)
+	c.resp, c.err, c.buf, c.result = Response{}, nil, nil, nil
+	if c.large != nil || c.files != nil || c.ref.batch != nil {
+		c.large, c.files, c.ref = nil, nil, sendRef{}
+	}
+	c.pool.Put(c)
 }
 
 // complete makes the outcome known. Not to be called under a lock.

@@ -43,7 +43,12 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	if call.files != nil {
 		unsent, call.files = c.appendFiles(call.tag, 0, call.files), nil
 	}
-	q := c.appendRequest(ctx, call, req, &h, gather)
+	var q queued
+	if gather || call.large != nil || c.ext.on.Load() {
+		q = c.appendRequest(ctx, call, req, &h, gather)
+	} else {
+		q = c.appendTo(c.st.sender.pending, &h, nil, req.Payload)
+	}
 	var lingers uint32
 	if q.flush && !q.now && c.st.calls.n > 1 {
 		lingers = c.st.sender.linger()

@@ -105,6 +105,9 @@ func (b *Batch) TakeHandles() []*Handles {
 // HadRefs reports whether a payload was ever in it by reference, so that somebody may have a Ref still.
 func (b *Batch) HadRefs() bool { return b.base > 0 || len(b.refs) > 0 }
 
+// HasHandles reports whether descriptors go with any of it.
+func (b *Batch) HasHandles() bool { return len(b.passing) > 0 }
+
 // Kept returns how many bytes of memory it keeps for what is copied in next.
 func (b *Batch) Kept() int { return cap(b.buf) }
 

@@ -30,6 +30,7 @@ type Conn struct {
 	wrote    int32     // of those, how many had come when it last wrote what was left to it
 	portion  portion   // of what has come; the receiver's
 	given    *given    // made when there are some
+	sending  sending   // of who writes
 	alone    alone
 	rest     unfinished
 	channels channelTable

@@ -157,15 +157,16 @@ func TestPortionIsWholeBehindAnother(t *testing.T) {
 	p := rawPipes(t, &pconn.Options{Handler: pconn.NonBlocking(pconn.HandlerFunc(func(context.Context, *pconn.Request) (pconn.Reply, error) {
 		return pconn.None(), nil
 	}))})
-	const rounds, portion = 200, 32
+	const rounds, less, portion = 200, 25, 32
 	payload := strings.Repeat("x", 16)
-	for range rounds {
+	for i := range uint64(rounds) {
+		n := less + i%2*(portion-less)
 		var all []byte
-		for tag := uint64(2); tag < 2+portion; tag++ {
+		for tag := 2 + i*portion; tag < 2+i*portion+n; tag++ {
 			all = append(all, request(tag, 0, payload)...)
 		}
 		p.write(all)
-		for range portion {
+		for range n {
 			p.read()
 		}
 	}

@@ -135,8 +135,7 @@ func (c *Conn) flushUnlock() {
 		return
 	}
 	s.writing = true
-	c.mu.Unlock()
-	c.writeCycle(callerRounds)
+	c.writeBatches(callerRounds)
 }
 
 // armGrace starts the timer of a grace wait, unless it runs already.
@@ -187,48 +186,67 @@ const maxYields = 8
 // rounds below the sender goroutine's it never blocks: what the descriptor does not take at once, and
 // what comes after that many rounds, is the sender goroutine's.
 func (c *Conn) writeCycle(rounds int) {
+	c.mu.Lock()
+	c.writeBatches(rounds)
+}
+
+// writeBatches is writeCycle with Conn.mu held, which it lets go.
+func (c *Conn) writeBatches(rounds int) {
+	s := &c.st.sender
 	wait := rounds == math.MaxInt
 	for ; ; rounds-- {
-		c.mu.Lock()
 		if wait {
-			c.st.sender.timed = false
+			s.timed = false
 		}
-		if c.st.sender.current == nil && !c.nextBatch() {
+		if s.current == nil && !c.nextBatch() {
 			c.mu.Unlock()
 			return
 		}
-		if rounds == 0 || !wait && c.st.sender.eof {
+		if rounds == 0 || !wait && s.eof {
 			// The end of sending is not for a caller to look after.
 			c.startSender()
 			c.mu.Unlock()
 			return
 		}
-		b := c.st.sender.current
+		b := s.current
+		c.sending = sending{plain: b.isPlain()}
+		s.leaving = s.leaving || c.sending.plain
 		c.mu.Unlock()
 		c.showFrames(b)
 
 		err := c.out.Write((*sendSource)(c), wait)
 		if errors.Is(err, bufio.ErrWouldBlock) {
 			c.counters.SenderHandovers.Add(1)
-			c.enlarge()
-			c.startSender()
+			c.leaveRest()
 			return
 		}
 		c.watch.tick(tick.Flush)
-		letOthers := c.written(err)
 		if err != nil {
+			c.writeFailed(err)
 			return
+		}
+		c.mu.Lock()
+		letOthers, eofGone := c.written()
+		if !letOthers && !eofGone {
+			continue
+		}
+		c.mu.Unlock()
+		if eofGone {
+			c.endSending(nil)
 		}
 		if letOthers {
 			runtime.Gosched()
 		}
+		c.mu.Lock()
 	}
 }
 
-// enlarge asks for a larger pipe, once, when a bulk of bytes did not fit. Only who writes calls it.
-func (c *Conn) enlarge() {
+// leaveRest leaves what the descriptor did not take at once to the sender goroutine. A larger pipe is asked for, once, when a bulk
+// of bytes did not fit. Only who writes calls it.
+func (c *Conn) leaveRest() {
 	c.mu.Lock()
 	s := &c.st.sender
+	s.leaving = s.current.Len() < s.current.size
 	// What is left may be a few bytes, as when a header is what makes a packet larger than the pipe.
 	bulk := !s.enlarged && s.current.size >= gatherFrom
 	s.enlarged = s.enlarged || bulk
@@ -236,6 +254,7 @@ func (c *Conn) enlarge() {
 	if bulk {
 		c.out.Enlarge()
 	}
+	c.startSender()
 }
 
 // nextBatch makes the next batch current, or ends the write cycle. Control leaves first, a few times in a row
@@ -288,14 +307,9 @@ func (c *Conn) nextBatch() bool {
 	return true
 }
 
-// written is called when the current batch is gone, or writing has failed. It reports whether others should run before the next
-// one is written: writers, or whoever is beside bulk.
-func (c *Conn) written(err error) (letOthers bool) {
-	if err != nil {
-		c.writeFailed(err)
-		return false
-	}
-	c.mu.Lock()
+// written is called when the current batch is gone. It reports whether others should run before the next
+// one is written: writers, or whoever is beside bulk; and whether that was the end of sending. Conn.mu is held.
+func (c *Conn) written() (letOthers, eofGone bool) {
 	s := &c.st.sender
 	b := s.current
 	letOthers = b.size >= bulkFrom && c.st.company > 0
@@ -314,14 +328,9 @@ func (c *Conn) written(err error) (letOthers bool) {
 	b.streams = b.streams[:0]
 	letOthers = c.wakeWriters() || letOthers
 	c.largesLeft(b)
-	eofGone := s.eof && !s.hasPending()
 	c.st.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
-	c.mu.Unlock()
-	if eofGone {
-		c.endSending(nil)
-	}
-	return letOthers
+	return letOthers, s.eof && !s.hasPending()
 }
 
 // writeFailed ends sending. Answers that the peer wrote before it went away are still read, for a
@@ -359,11 +368,24 @@ func (c *Conn) writeFailed(err error) {
 	}
 }
 
+// sending is what who writes knows of the current batch.
+type sending struct {
+	plain bool // nobody else has anything to do with it
+	gone  bool // all of it was written
+}
+
 // sendSource is the connection as what bufio.Output asks for bytes. A payload may be taken out of the
-// current batch between two system calls, never during one.
+// current batch between two system calls, never during one. From a plain batch nothing can be, and so the lock is left alone.
 type sendSource Conn
 
 func (c *sendSource) Next(bufs [][]byte) [][]byte {
+	switch {
+	case c.sending.gone:
+		return bufs
+	case c.sending.plain:
+		c.files.leaving = nil
+		return c.st.sender.current.Next(bufs)
+	}
 	c.mu.Lock()
 	bufs = c.st.sender.current.Next(bufs)
 	c.st.sender.leaving = true
@@ -378,9 +400,15 @@ func (c *sendSource) Next(bufs [][]byte) [][]byte {
 func (c *sendSource) Handles() *bufio.Handles { return c.files.leaving }
 
 func (c *sendSource) Wrote(n int) {
-	c.mu.Lock()
 	s := &c.st.sender
+	if c.sending.plain {
+		s.current.Wrote(n)
+		c.sending.gone = s.current.Len() == 0
+		return
+	}
+	c.mu.Lock()
 	s.current.Wrote(n)
+	c.sending.gone = s.current.Len() == 0
 	s.leaving = s.current.Len() < s.current.size
 	if c.st.leavers > 0 {
 		c.st.returned.Broadcast()

@@ -25,12 +25,12 @@ type Conn struct {
 	counters Counters
 	inline   inliner
 	scratch  *scratch  // of marked handlers; the receiver's
+	nobody   handling  // what finished handlers' contexts belong to
 	spare    *incoming // for the next request, or nil; the receiver's
 	held     int32     // packets since receiving last waited; the receiver's
 	wrote    int32     // of those, how many had come when it last wrote what was left to it
 	portion  portion   // of what has come; the receiver's
 	given    *given    // made when there are some
-	sending  sending   // of who writes
 	alone    alone
 	rest     unfinished
 	channels channelTable
@@ -57,7 +57,8 @@ type Conn struct {
 
 	closeOne, sendOne sync.Once
 
-	beside beside
+	beside  beside
+	sending sending // of who writes
 
 	closing chan struct{} // closed by the first Close
 	sendEnd chan struct{} // closed when nothing more will be sent
@@ -97,6 +98,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 	if o.OnRecvEOF != nil || o.OnSendEOF != nil {
 		c.hooks = aside.New(2, func(hook func(*Conn)) { c.callNotification(hook, c.mark()) })
 	}
+	c.nobody.conn = c
 	c.base, c.cancel = context.WithCancelCause(o.Context)
 	c.startOffset = in.Offset()
 	channels := maps.Clone(o.Channels)

@@ -221,20 +221,24 @@ func (c *Conn) replyFiles(h *handlerContext, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.told == nil {
-		h.told = new(told)
-	}
-	h.told.files = handles
+	rest := h.needMore()
+	rest.mu.Lock()
+	defer rest.mu.Unlock()
+	rest.files = handles
 	return nil
+}
+
+// hasFiles says whether files go with the answer.
+func (h *handlerContext) hasFiles() bool {
+	rest := h.more()
+	return rest != nil && rest.files != nil
 }
 
 // closeUnsent closes the files of an answer that was not queued.
 func (h *handlerContext) closeUnsent() {
-	if h.told != nil {
-		h.told.files.Close()
-		h.told.files = nil
+	if rest := h.more(); rest != nil {
+		rest.files.Close()
+		rest.files = nil
 	}
 }
 

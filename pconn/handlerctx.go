@@ -3,6 +3,7 @@ package pconn
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/packetstream/packetstream/bufio"
@@ -10,24 +11,59 @@ import (
 )
 
 // handlerContext is what one handler sees, and may keep: its request and its context. It is one of the two pieces of memory
-// that a request takes. The context behind it takes more only when somebody waits on it or looks a value up in it: most
-// handlers return before.
+// that a request takes. The context behind it takes more only when somebody waits on it or looks a value up in it, or something was said
+// beside the request or the answer: most handlers return before.
 type handlerContext struct {
 	req  Request
-	conn *Conn
-	in   *incoming // until the handler has returned; guarded by Conn.mu
-
-	mu    sync.Mutex   // guards made, told and ended
-	made  *madeContext // the context behind it, once somebody needs one
-	told  *told        // what was said beside the request and the answer, or nil
-	ended bool         // the handler is done
+	of   atomic.Pointer[handling]
+	rest atomic.Pointer[handlerRest] // or nil; &nothingLeft when it has ended without
 }
+
+// handling is what a context belongs to: a request at work, or when that is finished its connection's nobody. It never changes.
+type handling struct {
+	conn *Conn
+	in   *incoming // nil in nobody
+}
+
+// handlerRest is what only few handlers need.
+type handlerRest struct {
+	mu    sync.Mutex   // guards what follows
+	made  *madeContext // the context behind the handler's, once somebody needs one
+	ended bool         // the handler is done
+
+	deadline time.Time      // the caller's, or zero; never changes once the handler runs
+	reply    *Metadata      // what the handler said beside its answer
+	files    *bufio.Handles // of the answer, from the handler's return until it is queued
+}
+
+// nothingLeft is the rest of all contexts that ended before they needed one. Nothing changes it.
+var nothingLeft = handlerRest{ended: true}
 
 // set makes a context that is zero that of a request.
 func (h *handlerContext) set(c *Conn, in *incoming, header *packet.Header, payload []byte) {
-	h.conn, h.in = c, in
+	h.of.Store(&in.self)
 	r := &h.req
 	r.Channel, r.Type, r.Flags, r.Payload, r.Conn = header.Channel, header.Type-1, header.Flags, payload, c
+}
+
+// more returns the context's rest, or nil if it has none.
+func (h *handlerContext) more() *handlerRest {
+	rest := h.rest.Load()
+	if rest == &nothingLeft {
+		return nil
+	}
+	return rest
+}
+
+// needMore returns the context's rest, which it makes if there is none.
+func (h *handlerContext) needMore() *handlerRest {
+	for {
+		old := h.rest.Load()
+		if old != nil && old != &nothingLeft {
+			return old
+		}
+		h.rest.CompareAndSwap(old, &handlerRest{ended: old != nil})
+	}
 }
 
 // madeContext is a context of package context's behind that of a handler.
@@ -40,16 +76,12 @@ type madeContext struct {
 // handlerKey is the key by which a context says which handler it belongs to.
 type handlerKey struct{}
 
-// told is what a caller said beside its request, and a handler beside its answer.
-type told struct {
-	deadline time.Time // the caller's, or zero
-	reply    *Metadata
-	files    *bufio.Handles // of the answer, from the handler's return until it is queued
-}
+// base is the context that all handlers' contexts are behind.
+func (h *handlerContext) base() context.Context { return h.of.Load().conn.base }
 
 // Deadline is the caller's or that of Options.Context, whichever comes first.
 func (h *handlerContext) Deadline() (time.Time, bool) {
-	deadline, ok := h.conn.base.Deadline()
+	deadline, ok := h.base().Deadline()
 	if callers, told := h.callersDeadline(); told && (!ok || callers.Before(deadline)) {
 		return callers, true
 	}
@@ -58,27 +90,30 @@ func (h *handlerContext) Deadline() (time.Time, bool) {
 
 // callersDeadline returns the deadline that came with the request, if one did.
 func (h *handlerContext) callersDeadline() (time.Time, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.told == nil {
+	rest := h.more()
+	if rest == nil {
 		return time.Time{}, false
 	}
-	return h.told.deadline, !h.told.deadline.IsZero()
+	return rest.deadline, !rest.deadline.IsZero()
 }
 
 func (h *handlerContext) Done() <-chan struct{} { return h.context().Done() }
 
 func (h *handlerContext) Err() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	rest := h.rest.Load()
+	if rest == nil {
+		return h.base().Err()
+	}
+	rest.mu.Lock()
+	defer rest.mu.Unlock()
 	switch {
-	case h.made != nil:
-		return h.made.Err()
-	case h.ended:
+	case rest.made != nil:
+		return rest.made.Err()
+	case rest.ended:
 		return context.Canceled
 	}
-	err := h.conn.base.Err()
-	if err == nil && h.told != nil && !h.told.deadline.IsZero() && time.Until(h.told.deadline) <= 0 {
+	err := h.base().Err()
+	if err == nil && !rest.deadline.IsZero() && time.Until(rest.deadline) <= 0 {
 		err = context.DeadlineExceeded
 	}
 	return err
@@ -93,25 +128,25 @@ func (h *handlerContext) Value(key any) any {
 
 // context returns the context behind h, with which context.Cause and derived contexts work.
 func (h *handlerContext) context() context.Context {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.make()
-	return h.made.Context
+	rest := h.needMore()
+	rest.mu.Lock()
+	defer rest.mu.Unlock()
+	rest.make(h.base())
+	return rest.made.Context
 }
 
-// make makes the context behind h, if there is none. The lock is held.
-func (h *handlerContext) make() {
-	if h.made != nil {
+// make makes the context behind the handler's, if there is none. The lock is held.
+func (r *handlerRest) make(parent context.Context) {
+	if r.made != nil {
 		return
 	}
-	h.made = new(madeContext)
-	parent := h.conn.base
-	if h.told != nil && !h.told.deadline.IsZero() {
-		parent, h.made.stop = context.WithDeadlineCause(parent, h.told.deadline, &CancelError{Deadline: true})
+	r.made = new(madeContext)
+	if !r.deadline.IsZero() {
+		parent, r.made.stop = context.WithDeadlineCause(parent, r.deadline, &CancelError{Deadline: true})
 	}
-	h.made.Context, h.made.cancel = context.WithCancelCause(parent)
-	if h.ended {
-		h.made.end(context.Canceled)
+	r.made.Context, r.made.cancel = context.WithCancelCause(parent)
+	if r.ended {
+		r.made.end(context.Canceled)
 	}
 }
 
@@ -125,13 +160,23 @@ func (m *madeContext) end(cause error) {
 
 // end cancels the context. Only the first cause counts.
 func (h *handlerContext) end(cause error) {
-	h.mu.Lock()
-	if cause != context.Canceled && !h.ended {
-		h.make() // it remembers the cause
+	if cause == context.Canceled && h.rest.CompareAndSwap(nil, &nothingLeft) {
+		return
 	}
-	h.ended = true
-	made := h.made
-	h.mu.Unlock()
+	rest := h.more()
+	if rest == nil && cause != context.Canceled {
+		rest = h.needMore()
+	}
+	if rest == nil {
+		return // it has ended
+	}
+	rest.mu.Lock()
+	if cause != context.Canceled && !rest.ended {
+		rest.make(h.base()) // it remembers the cause
+	}
+	rest.ended = true
+	made := rest.made
+	rest.mu.Unlock()
 	if made != nil {
 		made.end(cause)
 	}
@@ -139,26 +184,25 @@ func (h *handlerContext) end(cause error) {
 
 // setReply sets the metadata of the answer, unless the handler has returned.
 func (h *handlerContext) setReply(md Metadata) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.ended {
+	rest := h.needMore()
+	rest.mu.Lock()
+	defer rest.mu.Unlock()
+	if rest.ended {
 		return false
 	}
-	if h.told == nil {
-		h.told = new(told)
-	}
-	h.told.reply = &md
+	rest.reply = &md
 	return true
 }
 
 // reply returns the metadata that setReply has set. The handler has returned.
 func (h *handlerContext) reply() *Metadata {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.told == nil {
+	rest := h.more()
+	if rest == nil {
 		return nil
 	}
-	return h.told.reply
+	rest.mu.Lock()
+	defer rest.mu.Unlock()
+	return rest.reply
 }
 
 // handlerOf returns the context of the handler that ctx belongs to, or nil.

@@ -149,7 +149,7 @@ func (in *incoming) hear(e *extra) {
 	in.ctx.req.Metadata = e.headers.Metadata
 	in.ctx.req.Files = e.takeFiles()
 	if e.headers.Timeout > 0 {
-		in.ctx.told = &told{deadline: time.Now().Add(e.headers.Timeout)}
+		in.ctx.rest.Store(&handlerRest{deadline: time.Now().Add(e.headers.Timeout)})
 	}
 }
 

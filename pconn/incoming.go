@@ -5,6 +5,7 @@ import "github.com/packetstream/packetstream/packet"
 // incoming is one request of the peer, from its acceptance to its answer. What its handler sees, and may keep, is apart
 // from it, in ctx: so an incoming serves one request after another.
 type incoming struct {
+	self    handling // set once
 	ctx     *handlerContext
 	handler Handler
 	channel uint64
@@ -46,16 +47,21 @@ func (in *incoming) set(c *Conn, h *packet.Header, handler Handler, ctx *handler
 func (c *Conn) newIncoming() *incoming {
 	in := c.spare
 	if in == nil {
-		return new(incoming)
+		in = new(incoming)
+		in.self = handling{c, in}
+		return in
 	}
 	c.spare = nil
 	return in
 }
 
+// clear makes an incoming ready for another request of the same connection.
+func (in *incoming) clear() { *in = incoming{self: in.self} }
+
 // keepIncoming keeps an incoming whose handler is finished for the next request.
 func (c *Conn) keepIncoming(in *incoming) {
 	if !in.left {
-		*in = incoming{}
+		in.clear()
 		c.spare = in
 	}
 }

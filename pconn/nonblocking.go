@@ -59,6 +59,7 @@ type scratch struct {
 func newScratch(c *Conn) *scratch {
 	s := new(scratch)
 	s.ctx = markedContext{c.base, &s.seen}
+	s.in.self = handling{c, &s.in}
 	return s
 }
 
@@ -77,7 +78,7 @@ func (c *Conn) runMarked(h *packet.Header, handler Handler, judged bool) (done b
 	}
 	s.seen = handlerContext{}
 	s.seen.set(c, &s.in, h, payload)
-	s.in = incoming{}
+	s.in.clear()
 	s.in.set(c, h, handler, &s.seen)
 	s.in.marked = true
 	v, text, err := c.admit(h, nil, &s.in, judged)

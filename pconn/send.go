@@ -165,7 +165,7 @@ func (c *Conn) leftToReceiver() bool {
 // then receiving goes elsewhere first. Headers are what goes before it, as it is on the wire.
 func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []byte) *incoming {
 	h := packet.Header{Channel: in.channel, Tag: in.tag, Flags: responseFlags(ok, flags), Size: int64(len(payload))}
-	if c.inPieces(len(payload)) && !in.marked && (in.ctx.told == nil || in.ctx.told.files == nil) {
+	if c.inPieces(len(payload)) && !in.marked && !in.ctx.hasFiles() {
 		return c.respondLarge(in, &h, payload, headers)
 	}
 	c.mu.Lock()
@@ -205,8 +205,8 @@ func (c *Conn) respond(in *incoming, ok bool, flags uint64, payload, headers []b
 func (c *Conn) appendAnswer(in *incoming, h *packet.Header, payload, headers []byte) (q queued) {
 	s := &c.st.sender
 	s.hold = c.opts.Grace == 0 && c.runsInline(in)
-	if told := in.ctx.told; told != nil {
-		told.files = c.appendFiles(in.tag, frame.FlagResponse, told.files)
+	if rest := in.ctx.more(); rest != nil {
+		rest.files = c.appendFiles(in.tag, frame.FlagResponse, rest.files)
 	}
 	if len(payload) < gatherFrom {
 		q = c.appendTo(s.pending, h, headers, payload)

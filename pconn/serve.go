@@ -164,7 +164,8 @@ func (c *Conn) work(in *incoming) {
 // run next in its place. Conn.mu is held.
 func (c *Conn) finishHandler(in *incoming) *incoming {
 	s := &c.st
-	in.state, in.ctx.in, in.left = incomingDone, nil, in.waits > 0
+	in.state, in.left = incomingDone, in.waits > 0
+	in.ctx.of.Store(&c.nobody)
 	s.incoming.remove(in)
 	s.workers--
 	if in.waits == 0 {
@@ -221,11 +222,11 @@ func (c *Conn) leavePlace(ctx context.Context) (*incoming, error) {
 		return nil, nil // there was none
 	}
 	h := handlerOf(ctx)
-	if h == nil || h.conn != c {
+	if h == nil || h.of.Load().conn != c {
 		return nil, nil
 	}
 	c.mu.Lock()
-	in := h.in
+	in := h.of.Load().in
 	switch {
 	case in == nil:
 		c.mu.Unlock()

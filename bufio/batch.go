@@ -105,6 +105,9 @@ func (b *Batch) TakeHandles() []*Handles {
 // HadRefs reports whether a payload was ever in it by reference, so that somebody may have a Ref still.
 func (b *Batch) HadRefs() bool { return b.base > 0 || len(b.refs) > 0 }
 
+// HasRefs reports whether a payload is in it by reference that was not all written, or before one that was not.
+func (b *Batch) HasRefs() bool { return len(b.refs) > 0 }
+
 // HasHandles reports whether descriptors go with any of it.
 func (b *Batch) HasHandles() bool { return len(b.passing) > 0 }
 

@@ -58,10 +58,6 @@ func (b *batch) note(c *Conn, h *packet.Header) {
 	}
 }
 
-// isPlain says whether nobody but who writes the batch has anything to do with it: no memory of others is in it or ever was, and
-// no descriptors are.
-func (b *batch) isPlain() bool { return !b.HadRefs() && !b.HasHandles() }
-
 // showFrames tells those who look on of the frames that were made with the batch.
 func (c *Conn) showFrames(b *batch) {
 	for i := range b.headers {

@@ -96,6 +96,6 @@ func (c *Conn) claimBurst(all []answer) {
 		}
 		c.st.removeCall(a.call)
 	}
-	c.st.sender.looks = true // their callers are about to make requests again, and receiving goes on until it waits
+	c.st.sender.awake = true // their callers are about to make requests again
 	c.step()
 }

@@ -47,8 +47,8 @@ const (
 	// many as a pipe holds.
 	maxHeld = 64 << 10
 
-	// leftUpTo is how many packets may come while receiving does not wait, until what was left to it is written anyway: what 64
-	// calls in flight each way bring at once, requests and answers together.
+	// leftUpTo is how many packets may come while receiving does not wait, until what was left to it is written anyway: as much as
+	// 64 calls in flight each way bring at once, whose callers then complete a portion.
 	leftUpTo = 128
 
 	// maxPace is the largest step by which the looks of a wait move apart.

@@ -25,10 +25,10 @@ func worthWrite(packets, bytes, round int) bool {
 type portion struct {
 	requests int32 // in it, until now
 	size     int32 // bytes
-	begun    int64 // where in the input its first request is
+	begun    int64 // where in the input it begins, or behind the header of its first packet
 }
 
-// arrived is called when a read has brought so many bytes, which stand behind at in the input.
+// arrived is called when a read has brought a packet's header, which ends at at, and behind that so many bytes.
 func (p *portion) arrived(at int64, buffered int) {
 	p.size = int32(min(buffered/portions, math.MaxInt32))
 	if p.requests == 0 {

@@ -102,7 +102,7 @@ func TestAnswersToAPeerThatNeverPauses(t *testing.T) {
 	}
 }
 
-// callAll has so many callers that make one call after another until the connection ends, and returns the tags of the first calls.
+// callAll has so many goroutines call, each one call after another, until the connection ends, and returns the tags of the first calls.
 func (p *rawPeer) callAll(callers int) (tags []uint64) {
 	var ended sync.WaitGroup
 	for range callers {

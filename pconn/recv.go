@@ -76,15 +76,15 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 
 // readHeader reads the next header. What inline handlers left to be written is written before anything has to be
 // waited for (beforeWait is the input's BeforeWait): so what has come meanwhile is answered by the same write. A portion of
-// many, a single answer, and those before the rest of a large packet leave before that is known. So does what was left to
-// receiving (leftToReceiver) when many packets have come without a wait: a peer may never let it wait.
+// many and a single answer leave before that is known. So does what was left to receiving (leftToReceiver) when many packets have come
+// without a wait: a peer may never let it wait. Before the rest of a large packet all leave.
 func (c *Conn) readHeader(h *packet.Header) error {
 	b, _ := c.in.Peek(0)
 	n, err := h.Parse(b)
 	if err != nil {
 		c.letCallersRun()
 	}
-	if c.portion.over(c.in.Offset()) || err != nil && c.held == 1 || c.held-c.wrote >= leftUpTo || h.Size > int64(len(b)-n) && h.Size >= gatherFrom {
+	if c.portion.over(c.in.Offset()) || err != nil && c.held == 1 || c.held-c.wrote >= leftUpTo {
 		c.wrote = c.held
 		c.flushHeld()
 	}
@@ -93,12 +93,21 @@ func (c *Conn) readHeader(h *packet.Header) error {
 		*h, err = packet.ReadHeader(c.in)
 		c.readAt = c.now()
 		c.portion.arrived(c.in.Offset(), c.in.Buffered())
-		return err
+	} else if err == nil {
+		err = c.in.Skip(int64(n))
 	}
-	if err != nil {
-		return err
+	if err == nil && h.Size >= gatherFrom && h.Size > int64(c.in.Buffered()) {
+		c.beforeLarge()
 	}
-	return c.in.Skip(int64(n))
+	return err
+}
+
+// beforeLarge is called before the rest of a large packet is read, which takes time even where nothing has to be waited for.
+func (c *Conn) beforeLarge() {
+	c.wrote = c.held
+	c.mu.Lock()
+	c.st.sender.awake = false
+	c.flushUnlock()
 }
 
 // claim is what a response finds.

@@ -43,6 +43,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	if call.files != nil {
 		unsent, call.files = c.appendFiles(call.tag, 0, call.files), nil
 	}
+	// A small request with nothing before it needs none of the rest, whose frames a thousand callers would have on their stacks.
 	var q queued
 	if gather || call.large != nil || c.ext.on.Load() {
 		q = c.appendRequest(ctx, call, req, &h, gather)
@@ -145,19 +146,19 @@ func (c *Conn) letAppend(lingers uint32, most int) bool {
 // of those that are left to the receiver; those who queue behind it do with that, unless the write may wait. Conn.mu is held.
 func (c *Conn) sendTime() instant {
 	s := &c.st.sender
-	behind := s.writing || s.looks && s.pending.packets > 0 && c.opts.Grace == 0
+	behind := s.writing || s.awake && s.pending.packets > 0 && c.opts.Grace == 0
 	if !behind || !s.timed {
 		s.time, s.timed = c.now(), !s.writing
 	}
 	return s.time
 }
 
-// leftToReceiver says whether the request that was just appended is left to the receiver to write: it is awake, and does so
+// leftToReceiver says whether a request that was just appended, and is not yet enough for a write, is left to the receiver to write: it is awake, and does so
 // before it sleeps. Those whom it finds answers for make requests as well, at once, since answers to a portion at least are on their
 // way; and so what would be a few packets leaves with a portion. Conn.mu is held.
 func (c *Conn) leftToReceiver() bool {
 	s := &c.st.sender
-	return s.looks && c.st.calls.n-s.pending.packets >= minPortion && !worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n)
+	return s.awake && c.st.calls.n-s.pending.packets >= minPortion
 }
 
 // respond queues the answer to a request, and returns the request whose handler is to run next in its
@@ -292,18 +293,18 @@ func (c *Conn) appended(b *batch, request bool, headers, size int) queued {
 	if !request {
 		b.answers++
 	}
+	enough := worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n)
 	switch {
-	case s.lingers != 0 && worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n):
+	case s.lingers != 0 && enough:
 		s.lingers = 0
 		q.flush, q.now = true, true
 	case s.writing || s.hold && s.pending.Len() < maxHeld:
 	case c.opts.Grace > 0 && s.pending.Len() < gatherFrom:
 		q.grace = c.armGrace()
-	case request && c.leftToReceiver():
+	case request && b == s.pending && !enough && c.leftToReceiver():
 	default:
 		s.writing = true
-		q.flush = true
-		q.now = request && worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n)
+		q.flush, q.now = true, request && enough
 	}
 	return q
 }

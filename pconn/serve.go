@@ -137,7 +137,7 @@ func (c *Conn) admit(h *packet.Header, more *extra, in *incoming, judged bool) (
 	if !s.mayRunInline() {
 		return verdictApart, "", nil
 	}
-	s.sender.looks = s.sender.looks && in.marked // else its handler may take time
+	s.sender.awake = s.sender.awake && in.marked // else its handler may take time
 	return verdictHere, "", nil
 }
 

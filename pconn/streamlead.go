@@ -118,7 +118,7 @@ func (c *Conn) lendReceiving() bool {
 // lead gives receiving to the next call. From here on nothing of the receiver's may be touched. Conn.mu is held.
 func (c *Conn) lead(l *lead) {
 	l.atWork = false
-	c.st.sender.looks = false // nothing was left to the receiver, as there is no call
+	c.st.sender.awake = false // nothing was left to the receiver, as there is no call
 	c.st.leader = l
 	l.known.runs++
 	l.run = c.inline.begin(&l.known)

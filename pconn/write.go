@@ -16,7 +16,8 @@ import (
 // append meanwhile leaves in the next write. A goroutine of the connection's own takes over what did
 // not fit, and what a single caller should not be kept for.
 //
-// Everything in it is guarded by Conn.mu.
+// Everything in it is guarded by Conn.mu, but that who has set writing may look at current, which nobody else changes, and works
+// on what is in it without the lock if that is plain (sending).
 type sender struct {
 	pending *batch // being filled
 	control *batch // rejections and the like, which leave first; nil while there are none
@@ -37,7 +38,7 @@ type sender struct {
 	leaving    bool  // some of current may have left
 	timed      bool  // which began at time, and does not wait
 	hold       bool  // what is appended now may wait for flushHeld
-	looks      bool  // receiving goes on, or looks for more, and writes what is pending before it sleeps: see leftToReceiver
+	awake      bool  // receiving takes up answers, or looks for some, and writes what is pending before it does anything that takes time: see leftToReceiver
 	graceArmed bool  // graceTimer will flush what is pending
 	enlarged   bool  // a larger pipe was asked for
 	eof        bool  // the EOF packet is queued: nothing may follow
@@ -103,7 +104,7 @@ func (c *Conn) beforeWait() (pace int) {
 	c.held, c.wrote = 0, 0
 	c.portion.end()
 	c.mu.Lock()
-	c.st.sender.looks = false // until beforeLook says so, which an input that cannot look does not
+	c.st.sender.awake = false // until beforeLook says so, which an input that cannot look does not
 	c.flushUnlock()
 	c.in.BesideBulk(c.besideBulk())
 	return pace
@@ -113,7 +114,7 @@ func (c *Conn) beforeWait() (pace int) {
 // callers among them then append is written before the next look but one, and meanwhile may leave in a write of more.
 func (c *Conn) beforeLook(again bool) {
 	c.mu.Lock()
-	c.st.sender.looks = again
+	c.st.sender.awake = again
 	c.flushUnlock()
 	if !again {
 		c.inline.sleeps(c.readAt)
@@ -209,8 +210,8 @@ func (c *Conn) writeBatches(rounds int) {
 			return
 		}
 		b := s.current
-		c.sending = sending{plain: b.isPlain()}
-		s.leaving = s.leaving || c.sending.plain
+		c.sending = sending{kind: b.kind(wait)}
+		s.leaving = s.leaving || c.sending.kind == batchPlain
 		c.mu.Unlock()
 		c.showFrames(b)
 
@@ -228,7 +229,7 @@ func (c *Conn) writeBatches(rounds int) {
 		c.mu.Lock()
 		letOthers, eofGone := c.written()
 		if !letOthers && !eofGone {
-			continue
+			continue // with the lock
 		}
 		c.mu.Unlock()
 		if eofGone {
@@ -241,8 +242,8 @@ func (c *Conn) writeBatches(rounds int) {
 	}
 }
 
-// leaveRest leaves what the descriptor did not take at once to the sender goroutine. A larger pipe is asked for, once, when a bulk
-// of bytes did not fit. Only who writes calls it.
+// leaveRest leaves what the descriptor did not take at once to the sender goroutine, which it starts. It notes whether any of it has
+// left, and asks for a larger pipe, once, when a bulk of bytes did not fit. Only who writes calls it.
 func (c *Conn) leaveRest() {
 	c.mu.Lock()
 	s := &c.st.sender
@@ -313,7 +314,10 @@ func (c *Conn) written() (letOthers, eofGone bool) {
 	s := &c.st.sender
 	b := s.current
 	letOthers = b.size >= bulkFrom && c.st.company > 0
-	s.current, s.spare, b.spare = nil, b, s.spare
+	s.current = nil
+	if c.sending.kind != batchSpent {
+		s.spare, b.spare = b, s.spare
+	}
 	b.Reset()
 	b.packets, b.answers, b.replies = 0, 0, 0
 	for i, buf := range b.buffers {
@@ -368,10 +372,32 @@ func (c *Conn) writeFailed(err error) {
 	}
 }
 
-// sending is what who writes knows of the current batch.
+// sending is what who has set writing knows of the current batch.
 type sending struct {
-	plain bool // nobody else has anything to do with it
-	gone  bool // all of it was written
+	kind batchKind
+	gone bool // all of it was written
+}
+
+// batchKind says how a batch is treated that is about to be written.
+type batchKind uint8
+
+const (
+	batchShared batchKind = iota // somebody has memory or files in it
+	batchPlain                   // nobody has, or had: no name of such is left by which another asks for it, and it is the writer's alone
+	batchSpent                   // somebody had, and may have that name still: it gives way to another, which may be plain
+)
+
+// kind says how the batch is treated. Who may wait for the descriptor shows what has left all the time.
+func (b *batch) kind(wait bool) batchKind {
+	switch {
+	case b.HasRefs() || b.HasHandles():
+		return batchShared
+	case b.HadRefs():
+		return batchSpent
+	case wait:
+		return batchShared
+	}
+	return batchPlain
 }
 
 // sendSource is the connection as what bufio.Output asks for bytes. A payload may be taken out of the
@@ -382,8 +408,7 @@ func (c *sendSource) Next(bufs [][]byte) [][]byte {
 	switch {
 	case c.sending.gone:
 		return bufs
-	case c.sending.plain:
-		c.files.leaving = nil
+	case c.sending.kind == batchPlain:
 		return c.st.sender.current.Next(bufs)
 	}
 	c.mu.Lock()
@@ -401,13 +426,14 @@ func (c *sendSource) Handles() *bufio.Handles { return c.files.leaving }
 
 func (c *sendSource) Wrote(n int) {
 	s := &c.st.sender
-	if c.sending.plain {
+	if c.sending.kind == batchPlain {
 		s.current.Wrote(n)
 		c.sending.gone = s.current.Len() == 0
 		return
 	}
 	c.mu.Lock()
 	s.current.Wrote(n)
+	c.files.leaving = nil
 	c.sending.gone = s.current.Len() == 0
 	s.leaving = s.current.Len() < s.current.size
 	if c.st.leavers > 0 {

@@ -38,7 +38,7 @@ type sender struct {
 	leaving    bool  // some of current may have left
 	timed      bool  // which began at time, and does not wait
 	hold       bool  // what is appended now may wait for flushHeld
-	awake      bool  // receiving takes up answers, or looks for some, and writes what is pending before it does anything that takes time: see leftToReceiver
+	awake      bool  // receiving takes up answers, or looks for some, and writes what is pending before it sleeps: see leftToReceiver
 	graceArmed bool  // graceTimer will flush what is pending
 	enlarged   bool  // a larger pipe was asked for
 	eof        bool  // the EOF packet is queued: nothing may follow

@@ -105,7 +105,7 @@ func (b *Batch) TakeHandles() []*Handles {
 // HadRefs reports whether a payload was ever in it by reference, so that somebody may have a Ref still.
 func (b *Batch) HadRefs() bool { return b.base > 0 || len(b.refs) > 0 }
 
-// HasRefs reports whether a payload is in it by reference that was not all written, or before one that was not.
+// HasRefs reports whether a payload is in it by reference, or was since it was last empty.
 func (b *Batch) HasRefs() bool { return len(b.refs) > 0 }
 
 // HasHandles reports whether descriptors go with any of it.

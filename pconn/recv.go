@@ -97,17 +97,10 @@ func (c *Conn) readHeader(h *packet.Header) error {
 		err = c.in.Skip(int64(n))
 	}
 	if err == nil && h.Size >= gatherFrom && h.Size > int64(c.in.Buffered()) {
-		c.beforeLarge()
+		c.wrote = c.held
+		c.setAwake(false) // what comes takes time even where nothing has to be waited for
 	}
 	return err
-}
-
-// beforeLarge is called before the rest of a large packet is read, which takes time even where nothing has to be waited for.
-func (c *Conn) beforeLarge() {
-	c.wrote = c.held
-	c.mu.Lock()
-	c.st.sender.awake = false
-	c.flushUnlock()
 }
 
 // claim is what a response finds.

@@ -103,9 +103,7 @@ func (c *Conn) beforeWait() (pace int) {
 	}
 	c.held, c.wrote = 0, 0
 	c.portion.end()
-	c.mu.Lock()
-	c.st.sender.awake = false // until beforeLook says so, which an input that cannot look does not
-	c.flushUnlock()
+	c.setAwake(false) // until beforeLook says so, which an input that cannot look does not
 	c.in.BesideBulk(c.besideBulk())
 	return pace
 }
@@ -113,15 +111,20 @@ func (c *Conn) beforeWait() (pace int) {
 // beforeLook is called when receiving has found nothing, and either lets others run before it looks again, or sleeps. What the
 // callers among them then append is written before the next look but one, and meanwhile may leave in a write of more.
 func (c *Conn) beforeLook(again bool) {
-	c.mu.Lock()
-	c.st.sender.awake = again
-	c.flushUnlock()
+	c.setAwake(again)
 	if !again {
 		c.inline.sleeps(c.readAt)
 	}
 }
 
-// flushHeld writes what inline handlers answered. It is called before receiving may wait, and by the
+// setAwake tells those who send whether receiving is awake, and writes what was left to it until now.
+func (c *Conn) setAwake(awake bool) {
+	c.mu.Lock()
+	c.st.sender.awake = awake
+	c.flushUnlock()
+}
+
+// flushHeld writes what inline handlers answered, and what was left to receiving. It is called between two packets, and by the
 // goroutine of an inline handler that has lost receiving.
 func (c *Conn) flushHeld() {
 	c.mu.Lock()
@@ -375,19 +378,19 @@ func (c *Conn) writeFailed(err error) {
 // sending is what who has set writing knows of the current batch.
 type sending struct {
 	kind batchKind
-	gone bool // all of it was written
+	gone bool // all of a shared one was written, and there is no need to ask it again
 }
 
 // batchKind says how a batch is treated that is about to be written.
 type batchKind uint8
 
 const (
-	batchShared batchKind = iota // somebody has memory or files in it
+	batchShared batchKind = iota // each step of its writing takes the lock, since somebody may have memory or files in it
 	batchPlain                   // nobody has, or had: no name of such is left by which another asks for it, and it is the writer's alone
 	batchSpent                   // somebody had, and may have that name still: it gives way to another, which may be plain
 )
 
-// kind says how the batch is treated. Who may wait for the descriptor shows what has left all the time.
+// kind says how the batch is treated. Who may wait for the descriptor takes the lock for any, to tell at each step what has left.
 func (b *batch) kind(wait bool) batchKind {
 	switch {
 	case b.HasRefs() || b.HasHandles():
@@ -428,7 +431,6 @@ func (c *sendSource) Wrote(n int) {
 	s := &c.st.sender
 	if c.sending.kind == batchPlain {
 		s.current.Wrote(n)
-		c.sending.gone = s.current.Len() == 0
 		return
 	}
 	c.mu.Lock()

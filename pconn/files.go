@@ -221,10 +221,7 @@ func (c *Conn) replyFiles(h *handlerContext, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	rest := h.needMore()
-	rest.mu.Lock()
-	defer rest.mu.Unlock()
-	rest.files = handles
+	h.needMore().files = handles
 	return nil
 }
 

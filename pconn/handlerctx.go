@@ -27,13 +27,13 @@ type handling struct {
 
 // handlerRest is what only few handlers need.
 type handlerRest struct {
-	mu    sync.Mutex   // guards what follows
+	mu    sync.Mutex   // guards made, ended and reply
 	made  *madeContext // the context behind the handler's, once somebody needs one
 	ended bool         // the handler is done
+	reply *Metadata    // what the handler said beside its answer
 
-	deadline time.Time      // the caller's, or zero; never changes once the handler runs
-	reply    *Metadata      // what the handler said beside its answer
-	files    *bufio.Handles // of the answer, from the handler's return until it is queued
+	deadline time.Time      // the caller's, or zero; it never changes once the handler runs
+	files    *bufio.Handles // of the answer, from the handler's return until it is queued; of who answers
 }
 
 // nothingLeft is the rest of all contexts that ended before they needed one. Nothing changes it.
@@ -76,12 +76,12 @@ type madeContext struct {
 // handlerKey is the key by which a context says which handler it belongs to.
 type handlerKey struct{}
 
-// base is the context that all handlers' contexts are behind.
-func (h *handlerContext) base() context.Context { return h.of.Load().conn.base }
+// conn returns the connection that the request came by, which Request.Conn need not say any more.
+func (h *handlerContext) conn() *Conn { return h.of.Load().conn }
 
 // Deadline is the caller's or that of Options.Context, whichever comes first.
 func (h *handlerContext) Deadline() (time.Time, bool) {
-	deadline, ok := h.base().Deadline()
+	deadline, ok := h.conn().base.Deadline()
 	if callers, told := h.callersDeadline(); told && (!ok || callers.Before(deadline)) {
 		return callers, true
 	}
@@ -102,7 +102,7 @@ func (h *handlerContext) Done() <-chan struct{} { return h.context().Done() }
 func (h *handlerContext) Err() error {
 	rest := h.rest.Load()
 	if rest == nil {
-		return h.base().Err()
+		return h.conn().base.Err()
 	}
 	rest.mu.Lock()
 	defer rest.mu.Unlock()
@@ -112,7 +112,7 @@ func (h *handlerContext) Err() error {
 	case rest.ended:
 		return context.Canceled
 	}
-	err := h.base().Err()
+	err := h.conn().base.Err()
 	if err == nil && !rest.deadline.IsZero() && time.Until(rest.deadline) <= 0 {
 		err = context.DeadlineExceeded
 	}
@@ -131,7 +131,7 @@ func (h *handlerContext) context() context.Context {
 	rest := h.needMore()
 	rest.mu.Lock()
 	defer rest.mu.Unlock()
-	rest.make(h.base())
+	rest.make(h.conn().base)
 	return rest.made.Context
 }
 
@@ -160,19 +160,13 @@ func (m *madeContext) end(cause error) {
 
 // end cancels the context. Only the first cause counts.
 func (h *handlerContext) end(cause error) {
-	if cause == context.Canceled && h.rest.CompareAndSwap(nil, &nothingLeft) {
+	if cause == context.Canceled && h.rest.CompareAndSwap(nil, &nothingLeft) || h.rest.Load() == &nothingLeft {
 		return
 	}
-	rest := h.more()
-	if rest == nil && cause != context.Canceled {
-		rest = h.needMore()
-	}
-	if rest == nil {
-		return // it has ended
-	}
+	rest := h.needMore()
 	rest.mu.Lock()
 	if cause != context.Canceled && !rest.ended {
-		rest.make(h.base()) // it remembers the cause
+		rest.make(h.conn().base) // it remembers the cause
 	}
 	rest.ended = true
 	made := rest.made

@@ -88,7 +88,7 @@ func (r *Result) waitsOn(ctx context.Context) *Conn {
 		return r.conn
 	}
 	if h := handlerOf(ctx); h != nil {
-		return h.of.Load().conn
+		return h.conn()
 	}
 	return nil
 }

@@ -222,7 +222,7 @@ func (c *Conn) leavePlace(ctx context.Context) (*incoming, error) {
 		return nil, nil // there was none
 	}
 	h := handlerOf(ctx)
-	if h == nil || h.of.Load().conn != c {
+	if h == nil || h.conn() != c {
 		return nil, nil
 	}
 	c.mu.Lock()

@@ -116,7 +116,7 @@ func (p *rawPeer) callAll(callers int) (tags []uint64) {
 	}
 	p.t.Cleanup(func() {
 		p.conn.Close()
-		ended.Wait()
+		within(p.t, ended.Wait)
 	})
 	for range callers {
 		tags = append(tags, p.read().Tag)

@@ -25,8 +25,11 @@ func TestSmallPacketsGetPlainBatchesBehindLargeOnes(t *testing.T) {
 	}
 	had := func() (n int) {
 		c.locked(func() {
-			for _, b := range []*batch{c.st.sender.pending, c.st.sender.spare} {
-				if b != nil && b.HadRefs() {
+			if c.st.sender.pending.HadRefs() {
+				n++
+			}
+			for b := c.st.sender.spare; b != nil; b = b.spare {
+				if b.HadRefs() {
 					n++
 				}
 			}

@@ -206,7 +206,7 @@ func (b *Batch) Filter(keep func(head []byte) (size int, stays bool)) (left []*H
 	return left
 }
 
-// Reset empties the Batch, whatever was written. A buffer worth keeping is kept, up to 1 MiB. It must not be called
+// Reset empties the Batch, whatever was written. A buffer worth keeping is kept, up to 1.5 MiB. It must not be called
 // between Next and Wrote, nor with descriptors in the Batch.
 func (b *Batch) Reset() {
 	b.base += uint64(len(b.refs))

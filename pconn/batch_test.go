@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/packetstream/packetstream/packet"
 )
 
 // TestNamedBatchesStay has batches in which payloads were by reference among spare ones. Somebody may ask after the payload until
@@ -50,4 +52,20 @@ func TestLargeBatchesStay(t *testing.T) {
 	s.leaveSpares()
 	require.Same(t, large, s.spare)
 	require.Same(t, large, s.takeSpare())
+}
+
+// TestBatchOfAFullQueueKeepsItsBuffer fills batches to the bound of the queue, and past it by the last packet: who sends so
+// much in each round would otherwise pay for another megabyte each time.
+func TestBatchOfAFullQueueKeepsItsBuffer(t *testing.T) {
+	for _, size := range []int{16, 1 << 10, gatherFrom - 1} {
+		b := new(batch)
+		data := make([]byte, packet.MaxHeader+size)
+		round := func() {
+			for b.Len() < maxQueue {
+				b.End(append(b.Begin(), data...))
+			}
+			b.Reset()
+		}
+		require.Zero(t, testing.AllocsPerRun(3, round), "packets of %d bytes", size)
+	}
 }

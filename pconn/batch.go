@@ -50,7 +50,7 @@ func (s *sender) leaveSpares() {
 // note counts a frame that was appended while the batch is made.
 func (b *batch) note(c *Conn, h *packet.Header) {
 	b.packets++
-	c.st.sender.queued++
+	c.st.sender.countQueued()
 	c.counters.PacketsOut.Add(1)
 	c.counters.BytesOut.Add(uint64(h.Len()) + uint64(h.Size))
 	if c.watch != nil {

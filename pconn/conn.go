@@ -13,41 +13,48 @@ import (
 )
 
 // Conn is a packet connection. Its methods may be called concurrently.
+//
+// Among many connections none is in a cache when a packet comes, and each line of it that is touched costs as much as a system call's
+// tenth. So what every packet needs is together: what receiving does, what options say of it, the counters of either
+// direction, what is needed to send. size_test.go says which those are.
 type Conn struct {
-	opts     Options
-	in       *bufio.Input
-	out      *bufio.Output
-	base     context.Context // parent of the handlers' contexts
-	cancel   context.CancelCauseFunc
-	watch    *watch // nil if nobody looks on
-	log      *logQueue
-	hooks    *aside.Queue[func(*Conn)] // OnRecvEOF and OnSendEOF; nil without either
+	in      *bufio.Input
+	watch   *watch  // nil if nobody looks on
+	held    int32   // packets since receiving last waited; the receiver's
+	wrote   int32   // of those, how many had come when it last wrote what was left to it
+	readAt  instant // when bytes last came, or a little later; the receiver's
+	portion portion // of what has come; the receiver's
+	given   *given  // made when there are some
+	alone   alone
+	scratch *scratch // of marked handlers; the receiver's
+	beside  beside
+	sending sending // of who writes
+	needs   bool    // the extensions: ExtensionsRequired
+	ext     extension
+	opts    Options
+
+	base        context.Context // parent of the handlers' contexts
+	cancel      context.CancelCauseFunc
+	log         *logQueue
+	hooks       *aside.Queue[func(*Conn)] // OnRecvEOF and OnSendEOF; nil without either
+	freeWaiters *sync.Pool                // of *waiter; made when somebody waits
+
 	counters Counters
-	inline   inliner
-	scratch  *scratch  // of marked handlers; the receiver's
-	nobody   handling  // what finished handlers' contexts belong to
-	spare    *incoming // for the next request, or nil; the receiver's
-	held     int32     // packets since receiving last waited; the receiver's
-	wrote    int32     // of those, how many had come when it last wrote what was left to it
-	portion  portion   // of what has come; the receiver's
-	given    *given    // made when there are some
-	alone    alone
-	rest     unfinished
-	channels channelTable
-	ext      extension
-	files    files
-
-	freeCalls   sync.Pool  // of *call
-	freeWaiters *sync.Pool // of *waiter; made when somebody waits
-
-	epoch       time.Time
-	startOffset int64   // of the input, when the connection began
-	readAt      instant // when bytes last came, or a little later; the receiver's
 
 	// mu guards st and what is said to be guarded by Conn.mu. No callback, I/O or blocking send
 	// happens under it. handlerContext.mu, interrupting, those of contexts and none else is taken while it is held.
-	mu sync.Mutex
-	st state
+	mu  sync.Mutex
+	out *bufio.Output
+	st  state
+
+	inline    inliner
+	nobody    handling // what finished handlers' contexts belong to
+	rest      unfinished
+	channels  channelTable
+	files     files
+	freeCalls sync.Pool // of *call
+
+	startOffset int64 // of the input, when the connection began
 
 	// interrupting guards what follows: the input may be interrupted only while this connection reads
 	// it, since it may then be another's. It may be taken while mu is held.
@@ -56,9 +63,6 @@ type Conn struct {
 	interrupted  bool // by the end of the connection
 
 	closeOne, sendOne sync.Once
-
-	beside  beside
-	sending sending // of who writes
 
 	closing chan struct{} // closed by the first Close
 	sendEnd chan struct{} // closed when nothing more will be sent
@@ -88,8 +92,8 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 		closing: make(chan struct{}),
 		sendEnd: make(chan struct{}),
 		done:    make(chan struct{}),
-		epoch:   time.Now(),
 	}
+	c.needs = o.Extensions == ExtensionsRequired
 	c.watch, err = newWatch(c)
 	if err != nil {
 		return nil, err
@@ -132,7 +136,7 @@ func (c *Conn) start() {
 			c.end(err)
 			return
 		}
-		c.readAt = c.now()
+		c.readAt = clock()
 		c.portion.arrived(c.in.Offset(), c.in.Buffered())
 		c.receive()
 	}()
@@ -189,10 +193,13 @@ func (c *Conn) Err() error {
 	return c.st.endErr
 }
 
-// instant is a time since the connection began. It costs less to ask for than a time.Time.
+// instant is a time since the program began. It costs less to ask for than a time.Time.
 type instant time.Duration
 
-func (c *Conn) now() instant { return instant(time.Since(c.epoch)) }
+// epoch is when the program began, about.
+var epoch = time.Now()
+
+func clock() instant { return instant(time.Since(epoch)) }
 
 // since returns the time from i to now.
 func (now instant) since(i instant) time.Duration { return time.Duration(now - i) }

@@ -50,8 +50,8 @@ func (u *contextUse) worthWatch() bool { return u.times > watchFrom && !u.watche
 // watches are the contexts that are looked after. Guarded by Conn.mu.
 type watches map[<-chan struct{}]*contextWatch
 
-// join lets a call that is in the table wait for its outcome only, if its context is looked after.
-func (w watches) join(c *call) {
+// joinWatch lets a call that is in the table wait for its outcome only, if its context is looked after.
+func (s *state) joinWatch(c *call) {
 	u := &c.context
 	if u.times <= watchFrom || c.kind != callWaits {
 		return
@@ -61,7 +61,7 @@ func (w watches) join(c *call) {
 		return
 	}
 	if u.watch == nil {
-		u.watch = w[u.gone]
+		u.watch = s.watches[u.gone]
 	}
 	if u.watch == nil {
 		return

@@ -205,7 +205,7 @@ func (c *Conn) awaitExtensions(ctx context.Context) error {
 
 // needExtensions waits for the extensions where a request cannot do without.
 func (c *Conn) needExtensions(ctx context.Context, req *Request) error {
-	if len(req.Metadata) == 0 && len(req.Files) == 0 && c.opts.Extensions != ExtensionsRequired {
+	if len(req.Metadata) == 0 && len(req.Files) == 0 && !c.needs {
 		return nil
 	}
 	if len(req.Files) > 0 {

@@ -45,13 +45,13 @@ func (in *incoming) set(c *Conn, h *packet.Header, handler Handler, ctx *handler
 // newIncoming returns an incoming for a request that is about to be accepted: that of the last one, if its handler did not
 // need a goroutine.
 func (c *Conn) newIncoming() *incoming {
-	in := c.spare
+	in := c.st.spare
 	if in == nil {
 		in = new(incoming)
 		in.self = handling{c, in}
 		return in
 	}
-	c.spare = nil
+	c.st.spare = nil
 	return in
 }
 
@@ -62,7 +62,7 @@ func (in *incoming) clear() { *in = incoming{self: in.self} }
 func (c *Conn) keepIncoming(in *incoming) {
 	if !in.left {
 		in.clear()
-		c.spare = in
+		c.st.spare = in
 	}
 }
 

@@ -50,7 +50,7 @@ func (s InFlightState) String() string {
 func (c *Conn) InFlight() []InFlight {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.now()
+	now := clock()
 	list := make([]InFlight, 0, c.st.calls.n+c.st.incoming.n)
 	c.st.calls.all(func(call *call) {
 		f := InFlight{Out: true, Channel: call.channel, Tag: call.tag, Type: call.typ, Age: now.since(call.begun)}
@@ -88,7 +88,7 @@ func (in *incoming) inFlight(now instant) InFlight {
 func (c *Conn) handlersAtWork() []InFlight {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.now()
+	now := clock()
 	var list []InFlight
 	c.st.incoming.all(func(in *incoming) {
 		if in.state == incomingAtWork {

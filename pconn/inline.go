@@ -123,7 +123,7 @@ func (c *Conn) runInline(in *incoming) bool {
 	timed := t.runs%sampleRuns == 0
 	var began instant
 	if timed {
-		began = c.now()
+		began = clock()
 	}
 	period := t.watch()
 	// From here on t may be somebody else's, as receiving may be.
@@ -142,7 +142,7 @@ func (c *Conn) runInline(in *incoming) bool {
 		c.startHandler(next)
 	}
 	if timed {
-		t.took(c.now().since(began))
+		t.took(clock().since(began))
 	}
 	return true
 }

@@ -23,7 +23,7 @@ func (s *Stream) receiveHere(p []byte) (n int) {
 	}
 	for {
 		n, more := s.receiveData(p)
-		c.readAt = c.now() // what is behind the data has come since
+		c.readAt = clock() // what is behind the data has come since
 		switch {
 		case n > 0 && more && c.mayLead():
 			c.lead(l)
@@ -132,6 +132,6 @@ func (c *Conn) receiveRest() error {
 	if err := r.stream.receiveBulk(&r); err != nil {
 		return c.readError(r.start, err)
 	}
-	c.readAt = c.now()
+	c.readAt = clock()
 	return nil
 }

@@ -93,7 +93,7 @@ func (c *Conn) sendPing(p *ping) (tag uint64, err error) {
 	if p == nil {
 		t.alive = tag
 	} else {
-		p.sent = c.now()
+		p.sent = clock()
 		if t.waited == nil {
 			t.waited = make(map[uint64][]*ping)
 		}
@@ -146,13 +146,13 @@ func (c *Conn) pingAnswered(h *packet.Header) error {
 		c.countUnclaimed(h)
 	}
 	if h.Tag == t.trip && t.trip != 0 {
-		now := c.now()
+		now := clock()
 		c.st.streams.trip.measured(now.since(t.sent), now)
 		t.trip = 0
 	}
 	c.mu.Unlock()
 	for _, p := range waited {
-		p.trip = c.now().since(p.sent)
+		p.trip = clock().since(p.sent)
 		close(p.done)
 	}
 	return c.skipPayload(h)

@@ -69,7 +69,7 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 		return false, c.readError(start, err)
 	}
 	if goOn && !buffered {
-		c.readAt = c.now() // what is behind it has come since
+		c.readAt = clock() // what is behind it has come since
 	}
 	return goOn, nil
 }
@@ -91,7 +91,7 @@ func (c *Conn) readHeader(h *packet.Header) error {
 	if err == packet.ErrShort {
 		c.deliverNow()
 		*h, err = packet.ReadHeader(c.in)
-		c.readAt = c.now()
+		c.readAt = clock()
 		c.portion.arrived(c.in.Offset(), c.in.Buffered())
 	} else if err == nil {
 		err = c.in.Skip(int64(n))

@@ -36,7 +36,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 		return err
 	}
 	c.st.addCall(call)
-	c.st.watches.join(call)
+	c.st.joinWatch(call)
 	c.follow()
 	h.Tag, call.begun = call.tag, c.sendTime()
 	var unsent *bufio.Handles
@@ -148,7 +148,7 @@ func (c *Conn) sendTime() instant {
 	s := &c.st.sender
 	behind := s.writing || s.awake && s.pending.packets > 0 && c.opts.Grace == 0
 	if !behind || !s.timed {
-		s.time, s.timed = c.now(), !s.writing
+		s.time, s.timed = clock(), !s.writing
 	}
 	return s.time
 }
@@ -285,10 +285,10 @@ func (c *Conn) appended(b *batch, request bool, headers, size int) queued {
 	s := &c.st.sender
 	q := queued{size: size, headed: int32(headers)}
 	b.packets++
-	s.queued++
+	s.countQueued()
 	if headers > 0 {
 		b.packets++
-		s.queued++
+		s.countQueued()
 	}
 	if !request {
 		b.answers++

@@ -119,7 +119,7 @@ func (s *Stream) spilled(n int) {
 	if s.state.in != inOpen || !w.take(int64(n)) {
 		return
 	}
-	if amount, _ := w.allow(c.now(), 0, &c.st.streams.budget, c.opts.Streams.MaxWindow); amount > 0 {
+	if amount, _ := w.allow(clock(), 0, &c.st.streams.budget, c.opts.Streams.MaxWindow); amount > 0 {
 		s.due.credit += amount
 		s.queueDue()
 	}

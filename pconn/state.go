@@ -25,7 +25,7 @@ const (
 
 func (p phase) String() string { return [...]string{"open", "draining", "ended"}[p] }
 
-// state is everything in flight. It is guarded by Conn.mu.
+// state is everything in flight. It is guarded by Conn.mu. What every call needs comes first, as in Conn.
 type state struct {
 	phase     phase
 	shutdown  bool // Shutdown was called
@@ -38,31 +38,29 @@ type state struct {
 	onlyData       bool // nothing but data of streams has come lately
 
 	// Our requests.
-	calls     callTable
-	callBytes int64
-	callers   line // wait for room to make a request
+	calls        callTable
+	callBytes    int64
+	maxCalls     int          // how many of ours may be outstanding, by our bounds and the peer's
+	maxCallBytes int64        // and how many bytes of them
+	goneAway     *GoAwayError // the peer's
+	leader       *lead        // what leads, or whose call receives; or nil
+	watches      watches      // of contexts that callers wait with
+	callers      line         // wait for room to make a request
 
-	watches watches // of contexts that callers wait with
-
-	maxCalls     int   // how many of ours may be outstanding, by our bounds and the peer's
-	maxCallBytes int64 // and how many bytes of them
+	repliers line // handlers that wait for room to answer
+	sender   sender
 
 	// The peer's requests.
 	incoming incomingTable
-	running  int          // handlers at work, those that wait in a call not counted
-	workers  int          // handlers begun and not finished
-	queue    runQueue     // accepted requests that wait for a place
-	repliers line         // handlers that wait for room to answer
-	refused  int          // requests past the bounds since the last that was accepted
-	goneAway *GoAwayError // the peer's
-
-	streams streams
-	leader  *lead // what leads, or whose call receives; or nil
-	sender  sender
-
+	running  int       // handlers at work, those that wait in a call not counted
+	workers  int       // handlers begun and not finished
+	spare    *incoming // for the next request, or nil; the receiver's
+	queue    runQueue  // accepted requests that wait for a place
+	refused  int       // requests past the bounds since the last that was accepted
+	company  int32     // how much bulk may come until requests and answers beside it are forgotten
+	leavers  int32     // callers who wait for a system call to return that has memory of theirs
 	buffers  bufferList
-	company  int32      // how much bulk may come until requests and answers beside it are forgotten
-	leavers  int32      // callers who wait for a system call to return that has memory of theirs
+	streams  streams
 	returned *sync.Cond // that it has; made when somebody waits
 
 	failure     error // why receiving was interrupted, if fail was called

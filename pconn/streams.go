@@ -103,7 +103,7 @@ func (c *Conn) allowRest(s *Stream) {
 
 // allow allows the peer what the stream's reader has taken. Conn.mu is held.
 func (c *Conn) allow(s *Stream) {
-	w, now, t, trip := &s.in.window, c.now(), &c.st.streams, &c.st.streams.trip
+	w, now, t, trip := &s.in.window, clock(), &c.st.streams, &c.st.streams.trip
 	amount, grew := w.allow(now, trip.time(), &t.budget, c.opts.Streams.MaxWindow)
 	if amount > 0 {
 		s.due.credit += amount

@@ -24,16 +24,8 @@ type sender struct {
 	current *batch // being written, by whoever set writing
 	spare   *batch // empty ones, which with the others are three at most; or nil
 
-	// given is the highest tag of ours that there was when a write of requests last began: of a call with a higher
-	// one surely nothing has left.
-	given uint64
-
-	due    dueList  // streams that have control to send
-	turns  turns    // those who send in pieces
-	left   *writers // whose memory has left, and who do not know it yet
-	larges larges
-
 	overtook   uint8 // batches of control, one after another, that left before what was pending
+	queued     uint8 // packets ever appended, up to severalQueued
 	writing    bool  // somebody is in a write cycle, or is about to be
 	leaving    bool  // some of current may have left
 	timed      bool  // which began at time, and does not wait
@@ -44,13 +36,29 @@ type sender struct {
 	eof        bool  // the EOF packet is queued: nothing may follow
 	helloLost  bool  // err came with nothing but our HELLO ever sent
 	helloFirst bool  // control has our answer to HELLO, which no other frame may overtake
-	time       instant
-	lingers    uint32 // the number of who is about to write, but lets others append first; or 0
-	lingered   uint32 // the last such number
-	graceTimer *time.Timer
+
+	lingers uint32 // the number of who is about to write, but lets others append first; or 0
+	time    instant
+
+	due   dueList  // streams that have control to send
+	turns turns    // those who send in pieces
+	left  *writers // whose memory has left, and who do not know it yet
+
+	// given is the highest tag of ours that there was when a write of requests last began: of a call with a higher
+	// one surely nothing has left.
+	given uint64
+
 	err        error  // of writing: nothing is sent any more
-	queued     uint64 // packets ever appended
+	lingered   uint32 // the last number of lingers
+	graceTimer *time.Timer
+	larges     larges
 }
+
+// severalQueued is for the sender more than its own HELLO.
+const severalQueued = 2
+
+// countQueued counts a packet that was appended.
+func (s *sender) countQueued() { s.queued = min(s.queued+1, severalQueued) }
 
 // controlBatch returns control to append to.
 func (s *sender) controlBatch() *batch {

@@ -5,20 +5,21 @@ package bufio
 // ends would take for that. It is kept up while it pays: a peer that takes longer, or has no core to run on meanwhile,
 // costs some looks now and then.
 type eagerness struct {
-	failures int  // more or less: what pays takes two back
-	skip     int  // waits to come without a look
-	awake    int  // turns taken since it slept
-	beside   bool // what is waited for comes beside bulk
-	lately   int  // after how many turns came what was waited for lately, times latelyOf
+	failures int // more or less: what pays takes two back
+	skip     int // waits to come without a look
+	awake    int // turns taken since it slept
+	lately   int // after how many turns came what was waited for lately, times latelyOf
 
 	// Of the wait under way. Each look is further from the last than that was from the one before, by pace turns of
 	// other goroutines.
+	pace    int // 0: it does not look
+	gap     int
+	turns   int
 	asked   bool // whether to look is settled
 	looking bool // it is one of the lookers
 	bulk    bool // what came before it was bulk, and so may be what comes
-	pace    int  // 0: it does not look
-	gap     int
-	turns   int
+
+	beside bool // what is waited for comes beside bulk
 }
 
 const (

@@ -16,25 +16,28 @@ import (
 // The buffer takes 4 KiB at first, grows to 64 KiB while reads fill it, and is given back whenever the Input has
 // nothing buffered and waits on a descriptor.
 type Input struct {
+	// What each read needs comes first, since among many streams none of it is in a cache.
+
 	org  origin
 	buf  []byte // buf[r:w] is buffered
 	r, w int
 	off  int64
-	got  int64 // bytes that came from the stream
-	err  error // what the stream ended with, given when the buffer is empty
 
-	into   []byte // where a read that goes past the buffer puts its bytes
-	over   []byte // the part of buf where it puts those behind them, if it can
-	beyond int32  // how many more bytes have room behind into, for what is behind the first gap of these, if it can
-	gap    int32
+	got    int64      // bytes that came from the stream
 	need   int        // how many bytes a read is to make buffered in all
 	size   int        // of the next buffer
 	before func() int // called before it waits
 	looks  func(bool) // called when it is settled whether it looks again
+	reads  atomic.Uint64
+	err    error // what the stream ended with, given when the buffer is empty
 	eager  eagerness
 	pooled bool // buf is from the pool, and may be written to
 	filled bool // the last read into the buffer filled it
-	reads  atomic.Uint64
+
+	beyond int32 // how many more bytes have room behind into, for what is behind the first gap of these, if it can
+	gap    int32
+	into   []byte // where a read that goes past the buffer puts its bytes
+	over   []byte // the part of buf where it puts those behind them, if it can
 }
 
 // NewInput returns an Input that reads from r, which stays its owner's: Close does not close it.

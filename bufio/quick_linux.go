@@ -32,6 +32,20 @@ func quickWrite(fd int, p []byte) (int, error) {
 	return quickCall(unix.SYS_SENDTO, fd, p, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
 
+// plainRead is read(2), and plainWrite write(2), as package unix makes them, with less on the stack of a goroutine that is in no
+// cache when it goes on.
+func plainRead(fd int, p []byte) (int, error) { return plainCall(unix.SYS_READ, fd, p) }
+
+func plainWrite(fd int, p []byte) (int, error) { return plainCall(unix.SYS_WRITE, fd, p) }
+
+func plainCall(trap uintptr, fd int, p []byte) (int, error) {
+	n, _, errno := unix.Syscall(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
 func quickCall(trap uintptr, fd int, p []byte, flags uintptr) (int, error) {
 	n, _, errno := unix.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 	if errno != 0 {

@@ -17,24 +17,28 @@ import (
 // raw reads a descriptor through its RawConn, so that the buffer can be given back while it waits, and so that
 // it can be tried without waiting. A regular file is read in the same way and never waits.
 type raw struct {
+	// What each read needs comes first, as in Input.
+
 	gate
-	rc    syscall.RawConn
+	rc   syscall.RawConn
+	step func(fd uintptr) bool
+
+	// One read under way.
+	in        *Input
+	n         int
+	err       error
+	wait      bool
+	scattered bool // it used vec
+
+	plain bool // try is read(2), in one way or another
+	seeks bool // a regular file
+	try   func(fd int, p []byte) (int, error)
+	taken *takenFiles // not nil where descriptors are taken that come with the bytes
+	wake  waiter      // not nil for a socket that blocks
+	vec   vectors
 	file  *os.File // not nil for an os.File
 	owned io.Closer
 	name  string
-	seeks bool // a regular file
-	plain bool // try is read(2), in one way or another
-	try   func(fd int, p []byte) (int, error)
-	wake  waiter // not nil for a socket that blocks
-	step  func(fd uintptr) bool
-	vec   vectors
-	taken *takenFiles // not nil where descriptors are taken that come with the bytes
-
-	// One read under way.
-	in   *Input
-	wait bool
-	n    int
-	err  error
 }
 
 // newRawOrigin returns nil for what is not a descriptor that can be read in this way.
@@ -91,7 +95,7 @@ func newFileOrigin(f *os.File, owned io.Closer) origin {
 }
 
 func newRaw(rc syscall.RawConn, name string, owned io.Closer) *raw {
-	o := &raw{rc: rc, name: name, owned: owned, try: unix.Read, plain: true}
+	o := &raw{rc: rc, name: name, owned: owned, try: plainRead, plain: true}
 	o.step = o.once
 	return o
 }
@@ -152,7 +156,10 @@ func (o *raw) read(in *Input, wait bool) (int, error) {
 	err = o.rc.Read(o.step)
 	in.eager.leave()
 	o.in = nil
-	o.vec.forget()
+	if o.scattered {
+		o.scattered = false
+		o.vec.forget()
+	}
 	if err == nil {
 		err = o.err
 	}
@@ -242,16 +249,20 @@ func (o *raw) lookAgain() bool {
 
 // attempt makes one system call.
 func (o *raw) attempt(fd int) (int, error) {
-	if o.taken != nil {
+	switch {
+	case o.taken != nil:
 		return o.taken.read(fd, o.in)
-	}
-	if o.plain {
-		if over := o.in.behind(); over != nil {
-			p, gap := o.in.space(), o.in.gap
-			return o.vec.readv(fd, p, over[:gap], p[len(p):len(p)+int(o.in.beyond)], over[gap:])
-		}
+	case o.plain && o.in.into != nil:
+		return o.scatter(fd)
 	}
 	return o.try(fd, o.in.space())
+}
+
+// scatter is attempt for a read that goes past the buffer.
+func (o *raw) scatter(fd int) (int, error) {
+	over, p, gap := o.in.behind(), o.in.space(), o.in.gap
+	o.scattered = true
+	return o.vec.readv(fd, p, over[:gap], p[len(p):len(p)+int(o.in.beyond)], over[gap:])
 }
 
 func (o *raw) skip(n int64) bool {

@@ -16,27 +16,30 @@ import (
 
 // rawSink writes to a descriptor through its RawConn with one closure, made once.
 type rawSink struct {
-	gate
-	rc     syscall.RawConn
-	file   *os.File // not nil for an os.File
-	owned  io.Closer
-	half   bool // close by CloseWrite where there is one
-	name   string
-	kind   fdKind
-	wake   waiter // not nil for a descriptor that blocks
-	tries  bool   // can be told not to wait
-	quick  bool   // a socket in the runtime's poller
-	passes bool   // asks its source for descriptors
-	step   func(fd uintptr) bool
-	vec    vectors
+	// What each write needs comes first, since among many streams none of it is in a cache.
 
-	enlarged atomic.Bool // the pipe is one of bulkPipes
+	gate
+	rc   syscall.RawConn
+	step func(fd uintptr) bool
 
 	// One write under way.
 	src  Source
-	wait bool
 	bufs [][]byte
 	err  error
+	wait bool
+
+	tries  bool   // can be told not to wait
+	quick  bool   // a socket in the runtime's poller
+	passes bool   // asks its source for descriptors
+	half   bool   // close by CloseWrite where there is one
+	wake   waiter // not nil for a descriptor that blocks
+	kind   fdKind
+	vec    vectors
+	file   *os.File // not nil for an os.File
+	owned  io.Closer
+	name   string
+
+	enlarged atomic.Bool // the pipe is one of bulkPipes
 }
 
 // newRawSink returns nil for what is not a descriptor that can be written to in this way.
@@ -185,6 +188,21 @@ func (s *rawSink) handles() *Handles {
 
 // put makes one system call, with descriptors if there are any, and returns how many bytes were written, of how many.
 func (s *rawSink) put(fd int, handles *Handles) (n, size int, err error) {
+	if len(s.bufs) > 1 || handles != nil || s.wake != nil || len(s.bufs[0]) > maxRead {
+		return s.gather(fd, handles)
+	}
+	// Of one slice there is less to say: who writes a little has little on its stack, which is in no cache then.
+	b := s.bufs[0]
+	if s.quick {
+		n, err = quickWrite(fd, b)
+	} else {
+		n, err = plainWrite(fd, b)
+	}
+	return max(n, 0), len(b), err
+}
+
+// gather is put for whatever there is to write.
+func (s *rawSink) gather(fd int, handles *Handles) (n, size int, err error) {
 	bufs := s.bufs[:min(len(s.bufs), maxVectors)]
 	if s.kind.pipe {
 		bufs = bufs[:wellPlaced(bufs)]

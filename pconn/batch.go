@@ -21,6 +21,18 @@ type batch struct {
 	spare   *batch          // the next spare one
 }
 
+// noBatch is what a connection with nothing to send holds. Nothing is ever put into it, or changed in it, by anybody.
+var noBatch batch
+
+// toFill returns the batch to append to. Among many connections the one that another has just given back is in a cache still, as
+// one of the connection's own would not be.
+func (s *sender) toFill() *batch {
+	if s.pending == &noBatch {
+		s.pending = s.takeSpare()
+	}
+	return s.pending
+}
+
 // spares are small empty batches for whatever connection writes next, so that one that is idle keeps none.
 var spares = sync.Pool{New: func() any { return new(batch) }}
 

@@ -3,7 +3,6 @@ package pconn
 import (
 	"context"
 	"math"
-	"sync"
 
 	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
@@ -26,12 +25,13 @@ type call struct {
 	kind    callKind
 	unsent  bool // it failed, and nothing of its request was given to a write or will be
 	lent    bool // a read into buf is under way
+	alone   bool // it was the only one in the table when it was put in
 	context contextUse
 	resp    Response
 	err     error
-	buf     []byte     // where a DoInto wants its payload
-	result  *Result    // of a Submit
-	pool    *sync.Pool // takes the call when it is free; nil for that of a Submit
+	buf     []byte  // where a DoInto wants its payload
+	result  *Result // of a Submit
+	conn    *Conn   // takes the call when it is free; nil for that of a Submit
 	begun   instant
 	typ     uint64
 
@@ -50,9 +50,12 @@ const (
 // newCall returns a call for use until free. Calls are kept by connection: their channels must not leave
 // a testing/synctest bubble that a connection is in.
 func (c *Conn) newCall(req *Request) *call {
-	free, _ := c.freeCalls.Get().(*call)
+	free := c.st.freeCall.Load()
+	if free == nil || !c.st.freeCall.CompareAndSwap(free, nil) {
+		free, _ = c.freeCalls.Get().(*call)
+	}
 	if free == nil {
-		free = &call{done: make(chan struct{}, 2), pool: &c.freeCalls}
+		free = &call{done: make(chan struct{}, 2), conn: c}
 	}
 	free.channel, free.typ, free.size = req.Channel, req.Type, req.size()
 	return free
@@ -61,13 +64,17 @@ func (c *Conn) newCall(req *Request) *call {
 // free gives a call back whose outcome was taken.
 func (c *call) free() {
 	c.tag, c.channel, c.size, c.begun, c.typ = 0, 0, 0, 0, 0
-	c.kind, c.unsent, c.lent = callWaits, false, false
+	alone := c.alone
+	c.kind, c.unsent, c.lent, c.alone = callWaits, false, false, false
 	c.context.watched, c.context.ended = false, false
 	c.resp, c.err, c.buf, c.result = Response{}, nil, nil, nil
 	if c.large != nil || c.files != nil || c.ref.batch != nil {
 		c.large, c.files, c.ref = nil, nil, sendRef{}
 	}
-	c.pool.Put(c)
+	// Many have the pool, where no two processors want the same memory.
+	if !alone || !c.conn.st.freeCall.CompareAndSwap(nil, c) {
+		c.conn.freeCalls.Put(c)
+	}
 }
 
 // complete makes the outcome known. Not to be called under a lock.

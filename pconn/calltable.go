@@ -3,11 +3,13 @@ package pconn
 // callTable finds the call that a response belongs to, without a map: a tag's slot is its low bits.
 // A tag whose slot is taken is passed over, so that the tags sent ascend but may have gaps. The slot
 // holds the call, which holds the whole tag: a response to a call that has left its slot finds
-// nothing, or a call with another tag.
+// nothing, or a call with another tag. A call that is alone when it is put in needs no slot, which would be memory of its own to look
+// at.
 //
 // Everything in it is guarded by Conn.mu.
 type callTable struct {
-	slots []*call // a power of two of them
+	alone *call   // one without a slot, or nil
+	slots []*call // a power of two of them, or none yet
 	n     int     // calls in it
 	last  uint64  // the last tag given out
 }
@@ -20,6 +22,11 @@ const (
 
 // put gives the call the next tag and a slot.
 func (t *callTable) put(c *call) {
+	if t.n == 0 {
+		c.tag, c.alone = t.skip(), true
+		t.alone, t.n = c, 1
+		return
+	}
 	if t.n*2 >= len(t.slots) {
 		t.grow()
 	}
@@ -42,7 +49,10 @@ func (t *callTable) skip() uint64 {
 
 // at returns the call outstanding with this tag on any channel, or nil.
 func (t *callTable) at(tag uint64) *call {
-	if t.n == 0 {
+	if c := t.alone; c != nil && c.tag == tag {
+		return c
+	}
+	if len(t.slots) == 0 {
 		return nil
 	}
 	c := t.slots[tag&uint64(len(t.slots)-1)]
@@ -54,11 +64,8 @@ func (t *callTable) at(tag uint64) *call {
 
 // find returns the call outstanding with this tag on this channel, or nil.
 func (t *callTable) find(channel, tag uint64) *call {
-	if t.n == 0 {
-		return nil
-	}
-	c := t.slots[tag&uint64(len(t.slots)-1)]
-	if c == nil || c.tag != tag || c.channel != channel {
+	c := t.at(tag)
+	if c == nil || c.channel != channel {
 		return nil
 	}
 	return c
@@ -66,10 +73,14 @@ func (t *callTable) find(channel, tag uint64) *call {
 
 // remove takes the call out, and reports whether it was in.
 func (t *callTable) remove(c *call) bool {
-	if t.find(c.channel, c.tag) != c {
+	switch {
+	case t.alone == c:
+		t.alone = nil
+	case t.find(c.channel, c.tag) != c:
 		return false
+	default:
+		t.slots[c.tag&uint64(len(t.slots)-1)] = nil
 	}
-	t.slots[c.tag&uint64(len(t.slots)-1)] = nil
 	t.n--
 	if t.n == 0 && len(t.slots) > keepSlots {
 		t.slots = nil
@@ -91,6 +102,9 @@ func (t *callTable) grow() {
 
 // all calls f for each call.
 func (t *callTable) all(f func(*call)) {
+	if t.alone != nil {
+		f(t.alone)
+	}
 	for _, c := range t.slots {
 		if c != nil {
 			f(c)

@@ -82,7 +82,7 @@ func (c *Conn) appendCancel(call *call, cause error) (h packet.Header, q queued)
 	payload := cancelPayload(call.channel, cause, s.controlLen() > maxLongCauses)
 	h = frame.Header(frame.KindCancel, call.tag, 0, len(payload))
 	if call.tag > s.given {
-		return h, c.appendTo(s.pending, &h, nil, payload)
+		return h, c.appendTo(s.toFill(), &h, nil, payload)
 	}
 	// There are no more of them than requests of ours, all of which are bounded.
 	return h, c.appendTo(s.controlBatch(), &h, nil, payload)

@@ -14,9 +14,9 @@ import (
 
 // Conn is a packet connection. Its methods may be called concurrently.
 //
-// Among many connections none is in a cache when a packet comes, and each line of it that is touched costs as much as a system call's
-// tenth. So what every packet needs is together: what receiving does, what options say of it, the counters of either
-// direction, what is needed to send. size_test.go says which those are.
+// Among many connections nothing of one is in a cache when a packet comes, and each line of memory that is touched is waited for. So
+// what every packet needs is together: what receiving does, what is asked of the options, the counters of either direction, and what
+// is needed to send. size_test.go counts the lines.
 type Conn struct {
 	in      *bufio.Input
 	watch   *watch  // nil if nobody looks on
@@ -112,7 +112,7 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 		c.addListener(name).declared = true
 	}
 	c.st.incoming.seed = rand.Uint64() | 1
-	c.st.sender.pending = new(batch)
+	c.st.sender.pending = &noBatch
 	c.st.maxCalls, c.st.maxCallBytes = maxOutstanding, maxOutstandingBytes
 	c.receiving = true
 	c.prepareFiles()

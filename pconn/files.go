@@ -172,17 +172,19 @@ func (c *Conn) appendFiles(tag, flags uint64, h *bufio.Handles) (unsent *bufio.H
 	}
 	c.counters.FilesOut.Add(uint64(h.Len()))
 	header := frame.Header(frame.KindFiles, tag, flags|uint64(h.Len())<<1, 0)
-	buf, _ := header.Append(s.pending.Begin())
-	s.pending.EndHandles(buf, h)
-	s.pending.note(c, &header)
+	b := s.toFill()
+	buf, _ := header.Append(b.Begin())
+	b.EndHandles(buf, h)
+	b.note(c, &header)
 	return nil
 }
 
 // takeHandles returns the descriptors that will not be sent any more. Conn.mu is held.
-func (s *sender) takeHandles() []*bufio.Handles {
-	handles := s.pending.TakeHandles()
-	if s.current != nil {
-		handles = append(handles, s.current.TakeHandles()...)
+func (s *sender) takeHandles() (handles []*bufio.Handles) {
+	for _, b := range []*batch{s.pending, s.current} {
+		if b != nil && b.HasHandles() {
+			handles = append(handles, b.TakeHandles()...)
+		}
 	}
 	return handles
 }

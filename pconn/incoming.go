@@ -67,9 +67,11 @@ func (c *Conn) keepIncoming(in *incoming) {
 }
 
 // incomingTable finds the requests at work by channel and tag, both of the peer's choice: a seed
-// unknown to the peer keeps it from filling one slot. Guarded by Conn.mu.
+// unknown to the peer keeps it from filling one slot. One that is alone when it is put in needs no slot, as in callTable. Guarded by
+// Conn.mu.
 type incomingTable struct {
-	slots []*incoming // a power of two of them
+	alone *incoming   // one without a slot, or nil
+	slots []*incoming // a power of two of them, or none yet
 	n     int
 	bytes int64
 	seed  uint64 // odd
@@ -81,7 +83,10 @@ func (t *incomingTable) slot(channel, tag uint64) **incoming {
 }
 
 func (t *incomingTable) find(channel, tag uint64) *incoming {
-	if t.n == 0 {
+	if in := t.alone; in != nil && in.tag == tag && in.channel == channel {
+		return in
+	}
+	if len(t.slots) == 0 {
 		return nil
 	}
 	in := *t.slot(channel, tag)
@@ -92,22 +97,30 @@ func (t *incomingTable) find(channel, tag uint64) *incoming {
 }
 
 func (t *incomingTable) put(in *incoming) {
-	if t.n >= len(t.slots) {
+	t.n++
+	t.bytes += in.size
+	if t.n == 1 {
+		t.alone = in
+		return
+	}
+	if t.n > len(t.slots) {
 		t.grow()
 	}
 	slot := t.slot(in.channel, in.tag)
 	in.chain = *slot
 	*slot = in
-	t.n++
-	t.bytes += in.size
 }
 
 func (t *incomingTable) remove(in *incoming) {
-	slot := t.slot(in.channel, in.tag)
-	for *slot != in {
-		slot = &(*slot).chain
+	if t.alone == in {
+		t.alone = nil
+	} else {
+		slot := t.slot(in.channel, in.tag)
+		for *slot != in {
+			slot = &(*slot).chain
+		}
+		*slot, in.chain = in.chain, nil
 	}
-	*slot, in.chain = in.chain, nil
 	t.n--
 	t.bytes -= in.size
 	if t.n == 0 && len(t.slots) > keepSlots {
@@ -131,6 +144,9 @@ func (t *incomingTable) grow() {
 
 // all calls f for each request.
 func (t *incomingTable) all(f func(*incoming)) {
+	if t.alone != nil {
+		f(t.alone)
+	}
 	for _, in := range t.slots {
 		for ; in != nil; in = in.chain {
 			f(in)

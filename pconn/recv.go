@@ -88,19 +88,42 @@ func (c *Conn) readHeader(h *packet.Header) error {
 		c.wrote = c.held
 		c.flushHeld()
 	}
-	if err == packet.ErrShort {
+	short := err == packet.ErrShort
+	if short {
 		c.deliverNow()
-		*h, err = packet.ReadHeader(c.in)
+		n, err = c.awaitHeader(h, len(b))
+	}
+	if err == nil {
+		err = c.in.Skip(int64(n))
+	}
+	if short {
 		c.readAt = clock()
 		c.portion.arrived(c.in.Offset(), c.in.Buffered())
-	} else if err == nil {
-		err = c.in.Skip(int64(n))
 	}
 	if err == nil && h.Size >= gatherFrom && h.Size > int64(c.in.Buffered()) {
 		c.wrote = c.held
 		c.setAwake(false) // what comes takes time even where nothing has to be waited for
 	}
 	return err
+}
+
+// awaitHeader reads until more than so many bytes are buffered and begin with a whole header, and returns how many that takes. A
+// goroutine that waits here has as little on its stack as can be, since that is in no cache when it goes on.
+func (c *Conn) awaitHeader(h *packet.Header, have int) (n int, err error) {
+	for {
+		b, err := c.in.Peek(have + 1)
+		if len(b) <= have {
+			if errors.Is(err, io.EOF) && have > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		n, err = h.Parse(b)
+		if err != packet.ErrShort {
+			return n, err
+		}
+		have = len(b)
+	}
 }
 
 // claim is what a response finds.

@@ -27,13 +27,23 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	if len(req.Files) > 0 && call.files == nil {
 		return c.sendFiles(ctx, call, req, inHandler)
 	}
+	flush, lingers, err := c.queueCall(ctx, call, req, inHandler)
+	if flush && (lingers == 0 || c.letAppend(lingers, maxYields)) {
+		c.writeCycle(callerRounds)
+	}
+	return err
+}
+
+// queueCall is send but for the writing, which is to be done if flush is set: by who finds nothing of this on its stack, which among
+// many callers is in no cache.
+func (c *Conn) queueCall(ctx context.Context, call *call, req *Request, inHandler bool) (flush bool, lingers uint32, err error) {
 	h := packet.Header{Channel: req.Channel, Type: req.Type + 1, Flags: req.Flags, Request: true, Size: int64(len(req.Payload))}
 	gather := len(req.Payload) >= gatherFrom && c.lendsPayload(call, &h, req)
 
 	c.mu.Lock()
 	if err := c.enter(ctx, call.size, inHandler); err != nil {
 		c.mu.Unlock()
-		return err
+		return false, 0, err
 	}
 	c.st.addCall(call)
 	c.st.joinWatch(call)
@@ -48,9 +58,8 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	if gather || call.large != nil || c.ext.on.Load() {
 		q = c.appendRequest(ctx, call, req, &h, gather)
 	} else {
-		q = c.appendTo(c.st.sender.pending, &h, nil, req.Payload)
+		q = c.appendTo(c.st.sender.toFill(), &h, nil, req.Payload)
 	}
-	var lingers uint32
 	if q.flush && !q.now && c.st.calls.n > 1 {
 		lingers = c.st.sender.linger()
 	}
@@ -64,10 +73,7 @@ func (c *Conn) send(ctx context.Context, call *call, req *Request, inHandler boo
 	}
 	c.counters.RequestsOut.Add(1)
 	c.sent(&h, q)
-	if q.flush && (lingers == 0 || c.letAppend(lingers, maxYields)) {
-		c.writeCycle(callerRounds)
-	}
-	return nil
+	return q.flush, lingers, nil
 }
 
 // enter waits, in line, for room for a call with a payload of so many bytes. The error is ctx's, or says why no call may be
@@ -119,7 +125,7 @@ func (c *Conn) appendCall(call *call, h *packet.Header, headers, payload []byte,
 		q, call.ref = c.appendRef(h, headers, payload)
 		return q
 	}
-	return c.appendTo(c.st.sender.pending, h, headers, payload)
+	return c.appendTo(c.st.sender.toFill(), h, headers, payload)
 }
 
 // letAppend lets others who are about to send as well append first, as long as more do and at most so often, to spare system
@@ -210,7 +216,7 @@ func (c *Conn) appendAnswer(in *incoming, h *packet.Header, payload, headers []b
 		rest.files = c.appendFiles(in.tag, frame.FlagResponse, rest.files)
 	}
 	if len(payload) < gatherFrom {
-		q = c.appendTo(s.pending, h, headers, payload)
+		q = c.appendTo(s.toFill(), h, headers, payload)
 	} else {
 		var ref sendRef
 		q, ref = c.appendRef(h, headers, payload)
@@ -249,10 +255,10 @@ func responseFlags(ok bool, flags uint64) uint64 {
 // appendRef puts a packet into the pending batch, its payload by reference, and HEADERS before it where there are any: both
 // are one packet of the batch, so that who takes one out takes out both. The header was checked before. Conn.mu is held.
 func (c *Conn) appendRef(h *packet.Header, headers, payload []byte) (queued, sendRef) {
-	b := c.st.sender.pending
 	if c.st.sender.eof || c.st.sender.err != nil {
 		return queued{}, sendRef{}
 	}
+	b := c.st.sender.toFill()
 	buf, packets := b.Begin(), 1
 	if len(headers) > 0 {
 		buf, packets = appendHeaders(buf, h, headers), 2

@@ -3,6 +3,7 @@ package pconn
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/packetstream/packetstream/packet"
 )
@@ -40,12 +41,12 @@ type state struct {
 	// Our requests.
 	calls        callTable
 	callBytes    int64
-	maxCalls     int          // how many of ours may be outstanding, by our bounds and the peer's
-	maxCallBytes int64        // and how many bytes of them
-	goneAway     *GoAwayError // the peer's
-	leader       *lead        // what leads, or whose call receives; or nil
-	watches      watches      // of contexts that callers wait with
-	callers      line         // wait for room to make a request
+	maxCalls     int                  // how many of ours may be outstanding, by our bounds and the peer's
+	maxCallBytes int64                // and how many bytes of them
+	goneAway     *GoAwayError         // the peer's
+	leader       *lead                // what leads, or whose call receives; or nil
+	freeCall     atomic.Pointer[call] // one that is free, not guarded; others are in Conn.freeCalls
+	callers      line                 // wait for room to make a request
 
 	repliers line // handlers that wait for room to answer
 	sender   sender
@@ -67,6 +68,8 @@ type state struct {
 	endErr      error // what ended the connection, once recvEnded
 	closers     int   // Close calls made by handlers, which are not waited for
 	workersGone chan struct{}
+
+	watches watches // of contexts that callers wait with
 
 	text []byte // the first bytes received, while they are no packet yet and read as text
 }
@@ -178,8 +181,9 @@ func (c *Conn) queueEOF() {
 	}
 	if s.sender.err == nil {
 		eof := packet.Header{Request: true}
-		buf, _ := eof.Append(s.sender.pending.Begin())
-		s.sender.pending.End(buf)
+		b := s.sender.toFill()
+		buf, _ := eof.Append(b.Begin())
+		b.End(buf)
 		s.sender.eof = true
 		c.wakeSender()
 	}

@@ -19,7 +19,7 @@ import (
 // Everything in it is guarded by Conn.mu, but that who has set writing may look at current, which nobody else changes, and works
 // on what is in it without the lock if that is plain (sending).
 type sender struct {
-	pending *batch // being filled
+	pending *batch // being filled, see toFill; or noBatch
 	control *batch // rejections and the like, which leave first; nil while there are none
 	current *batch // being written, by whoever set writing
 	spare   *batch // empty ones, which with the others are three at most; or nil
@@ -280,7 +280,7 @@ func (c *Conn) nextBatch() bool {
 	case first:
 		c.addDue(s.controlBatch())
 	default:
-		c.addDue(s.pending) // no data may leave before its OPEN
+		c.addDue(s.toFill()) // no data may leave before its OPEN
 	}
 	control, pieces := false, true
 	if first && s.controlLen() > 0 {
@@ -305,7 +305,7 @@ func (c *Conn) nextBatch() bool {
 			c.ext.pings.queued = 0
 		}
 	} else {
-		s.current, s.pending = s.pending, s.takeSpare()
+		s.current, s.pending = s.toFill(), &noBatch
 		s.given = c.st.calls.last
 	}
 	if pieces {
@@ -361,7 +361,7 @@ func (c *Conn) writeFailed(err error) {
 		c.settle(err) // the connection goes on, and no answer can come
 	}
 	lostHandles := s.takeHandles()
-	s.pending, s.control, s.current = new(batch), nil, nil
+	s.pending, s.control, s.current = &noBatch, nil, nil
 	s.due, s.turns, s.larges = dueList{}, turns{}, larges{repliers: s.larges.repliers}
 	s.left.wake()
 	c.failWrites(err)

@@ -58,13 +58,15 @@ type packets struct {
 }
 
 func (p *packets) Call(ctx context.Context, payload, buf []byte) ([]byte, error) {
-	var resp pconn.Response
-	var err error
 	if p.into {
-		resp, err = p.conn.DoInto(ctx, buf, pconn.Request{Type: echoType, Payload: payload})
-	} else {
-		resp, err = p.conn.Do(ctx, pconn.Request{Type: echoType, Payload: payload})
+		return p.callInto(ctx, payload, buf)
 	}
+	resp, err := p.conn.Do(ctx, pconn.Request{Type: echoType, Payload: payload})
+	return resp.Payload, err
+}
+
+func (p *packets) callInto(ctx context.Context, payload, buf []byte) ([]byte, error) {
+	resp, err := p.conn.DoInto(ctx, buf, pconn.Request{Type: echoType, Payload: payload})
 	return resp.Payload, err
 }
 

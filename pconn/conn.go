@@ -30,6 +30,7 @@ type Conn struct {
 	beside  beside
 	sending sending // of who writes
 	needs   bool    // the extensions: ExtensionsRequired
+	watched bool    // the watchdog of inline handlers was ever set; the receiver's
 	ext     extension
 	opts    Options
 

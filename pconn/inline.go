@@ -127,7 +127,7 @@ func (c *Conn) runInline(in *incoming) bool {
 	}
 	period := t.watch()
 	// From here on t may be somebody else's, as receiving may be.
-	in.run = n.begin(t)
+	in.run = c.beginRun(t)
 	c.watchRun(period)
 	reply, err := c.invoke(in.ctx, in, c.mark())
 	next := c.finish(in, reply, err)
@@ -147,8 +147,10 @@ func (c *Conn) runInline(in *incoming) bool {
 	return true
 }
 
-// begin is the beginning of an inline run, whose number it returns.
-func (n *inliner) begin(t *inlineType) uint64 {
+// beginRun is the beginning of an inline run, whose number it returns.
+func (c *Conn) beginRun(t *inlineType) uint64 {
+	n := &c.inline
+	c.watched = true
 	run := n.state.Load() + 3 // the next even number, plus one
 	n.current = t
 	n.state.Store(run)

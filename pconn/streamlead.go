@@ -121,7 +121,7 @@ func (c *Conn) lead(l *lead) {
 	c.st.sender.awake = false // nothing was left to the receiver, as there is no call
 	c.st.leader = l
 	l.known.runs++
-	l.run = c.inline.begin(&l.known)
+	l.run = c.beginRun(&l.known)
 	c.watchRun(watchLead)
 }
 

@@ -120,7 +120,7 @@ func (c *Conn) beforeWait() (pace int) {
 // callers among them then append is written before the next look but one, and meanwhile may leave in a write of more.
 func (c *Conn) beforeLook(again bool) {
 	c.setAwake(again)
-	if !again {
+	if !again && c.watched {
 		c.inline.sleeps(c.readAt)
 	}
 }

@@ -61,6 +61,9 @@ func (h *Header) Append(dst []byte) ([]byte, error) {
 	if h.Size < 0 || h.Size > MaxPayload {
 		return dst, ErrPayload
 	}
+	if short, ok := h.appendShort(dst); ok {
+		return short, nil
+	}
 	dst = AppendUint(dst, uint64(h.fieldsLen())+uint64(h.Size))
 	dst = AppendUint(dst, h.Tag)
 	dst = AppendUint(dst, h.bits())
@@ -89,6 +92,13 @@ func ParseHeader(b []byte) (h Header, n int, err error) {
 
 // Parse is ParseHeader into memory of the caller's, for who takes many. After an error h is the zero Header.
 func (h *Header) Parse(b []byte) (n int, err error) {
+	if n := h.parseShort(b); n > 0 {
+		return n, nil
+	}
+	return h.parseLong(b)
+}
+
+func (h *Header) parseLong(b []byte) (n int, err error) {
 	*h = Header{}
 	length, n, err := DecodeUint(b)
 	if err != nil {

@@ -22,6 +22,9 @@ func TestALargeReadHasWhatFollows(t *testing.T) {
 		large := make([]byte, 20_000)
 		require.NoError(t, in.ReadFull(large))
 		require.EqualValues(t, 1, in.Reads())
+		for _, v := range in.org.(*raw).vec.iov {
+			require.Zero(t, v, "the reader's memory is let go")
+		}
 		require.Equal(t, min(behind, bufferSmall), in.Buffered())
 		require.EqualValues(t, len(large), in.Offset())
 		rest, err := in.Rest(len(all))

@@ -36,8 +36,8 @@ func (s *sender) toFill() *batch {
 // spares are small empty batches for whatever connection writes next, so that one that is idle keeps none.
 var spares = sync.Pool{New: func() any { return new(batch) }}
 
-// maxShared is how much memory may be in a batch that other connections may have. One that is idle goes on holding the last that it
-// got: so what a busy one needs stays with that, or many that are idle would have as much after a while.
+// maxShared is how much memory may be in a batch that other connections may have. What a busy one needs stays with that: many that send
+// little would hand one another the large ones, and who needs those would grow others.
 const maxShared = 4 << 10
 
 // takeSpare returns an empty batch.

@@ -1,12 +1,16 @@
 package pconn
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/packetstream/packetstream/packet"
 )
+
+// NoBatchChanged says whether anybody has written to what all idle connections share; TestMain asks at the end.
+func NoBatchChanged() bool { return !reflect.ValueOf(&noBatch).Elem().IsZero() }
 
 // TestNamedBatchesStay has batches in which payloads were by reference among spare ones. Somebody may ask after the payload until
 // its call is over, under this connection's lock, so another connection must not have the batch.

@@ -1,9 +1,11 @@
 package pconn
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,7 +31,45 @@ func TestFreedCallKeepsNothing(t *testing.T) {
 	call.free()
 	require.Equal(t, done, call.done)
 	require.Same(t, &c, call.conn)
+	require.Same(t, call, c.st.freeCall.Load())
 	require.Equal(t, contextUse{gone: gone, times: 1}, call.context)
 	call.done, call.conn, call.context = nil, nil, contextUse{}
 	require.Zero(t, *call)
+}
+
+// TestRecordOfCallThatIsAloneStays has calls alone and beside another. Only the first kind keeps its record in the connection.
+func TestRecordOfCallThatIsAloneStays(t *testing.T) {
+	release := make(chan struct{})
+	wait := HandlerFunc(func(_ context.Context, req *Request) (Reply, error) {
+		if req.Type == 1 {
+			<-release
+		}
+		return Reply{}, nil
+	})
+	a, b, err := Pipe(nil, &Options{Handler: wait})
+	require.NoError(t, err)
+	defer b.Close()
+	defer a.Close()
+	do := func(typ uint64) {
+		_, err := a.Do(t.Context(), Request{Type: typ})
+		require.NoError(t, err)
+	}
+	do(2)
+	kept := a.st.freeCall.Load()
+	require.NotNil(t, kept)
+	do(2)
+	require.Same(t, kept, a.st.freeCall.Load())
+
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		do(1)
+	}()
+	require.Eventually(t, func() bool { return b.Counters().RequestsIn.Load() == 3 }, 10*time.Second, time.Millisecond)
+	require.Nil(t, a.st.freeCall.Load())
+	do(2)
+	require.Nil(t, a.st.freeCall.Load())
+	close(release)
+	<-first
+	require.Same(t, kept, a.st.freeCall.Load())
 }

@@ -20,7 +20,7 @@ const (
 	firstTag  = 2   // 0 and 1 are the tags of EOF and ERQ
 )
 
-// put gives the call the next tag and a slot.
+// put gives the call the next tag, and a slot if there are others.
 func (t *callTable) put(c *call) {
 	if t.n == 0 {
 		c.tag, c.alone = t.skip(), true
@@ -41,7 +41,7 @@ func (t *callTable) put(c *call) {
 	t.n++
 }
 
-// skip returns the next tag for something that is no call.
+// skip returns the next tag, for something that needs no slot.
 func (t *callTable) skip() uint64 {
 	t.last = max(t.last+1, firstTag)
 	return t.last

@@ -15,7 +15,7 @@ import (
 // Conn is a packet connection. Its methods may be called concurrently.
 //
 // Among many connections nothing of one is in a cache when a packet comes, and each line of memory that is touched is waited for. So
-// what every packet needs is together: what receiving does, what is asked of the options, the counters of either direction, and what
+// what every call needs at the end that makes it is together: what receiving does, what is asked of the options, the counters of either direction, and what
 // is needed to send. size_test.go counts the lines.
 type Conn struct {
 	in      *bufio.Input
@@ -194,7 +194,8 @@ func (c *Conn) Err() error {
 	return c.st.endErr
 }
 
-// instant is a time since the program began. It costs less to ask for than a time.Time.
+// instant is a time since the program began, and less than nothing in a bubble of testing/synctest: only differences mean anything. It
+// costs less to ask for than a time.Time.
 type instant time.Duration
 
 // epoch is when the program began, about.

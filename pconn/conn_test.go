@@ -22,7 +22,13 @@ func TestMain(m *testing.M) {
 		relay()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if pconn.NoBatchChanged() {
+			fmt.Fprintln(os.Stderr, "something was put into the batch that all idle connections hold")
+			code = 1
+		}
+		os.Exit(code)
+	}))
 }
 
 // echo answers with the request's own flags and payload.

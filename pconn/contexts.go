@@ -6,12 +6,12 @@ import "context"
 // for both, in the way of every other call of the context; calls of a context that is looked after wait for their
 // outcome only.
 //
-// calls and over are guarded by Conn.mu.
+// All but gone is guarded by Conn.mu.
 type contextWatch struct {
 	gone  <-chan struct{} // the context's Done, which tells contexts apart
-	stop  func() bool
-	calls *call // those in the table, linked
-	over  bool  // it looks after its context no more
+	stop  func() bool     // ends it; nil when it is over, since it holds the context, and calls that are kept hold the watch
+	calls *call           // those in the table, linked
+	over  bool            // it looks after its context no more
 }
 
 // contextUse is what a call knows of its context, and keeps for the next call that it is used for: mostly that of the same
@@ -91,9 +91,9 @@ func (u *contextUse) leave() {
 // or when there are too many that no call uses.
 func (c *Conn) watchContext(ctx context.Context) {
 	w := &contextWatch{gone: ctx.Done()}
-	w.stop = context.AfterFunc(ctx, func() { c.contextEnded(w) })
+	stop := context.AfterFunc(ctx, func() { c.contextEnded(w) })
 	c.mu.Lock()
-	unused := []*contextWatch{w}
+	unused := []func() bool{stop}
 	if !w.over && !c.st.recvEnded && c.st.watches[w.gone] == nil {
 		unused = nil
 		if len(c.st.watches) >= maxWatches {
@@ -102,11 +102,12 @@ func (c *Conn) watchContext(ctx context.Context) {
 		if c.st.watches == nil {
 			c.st.watches = watches{}
 		}
+		w.stop = stop
 		c.st.watches[w.gone] = w
 	}
 	c.mu.Unlock()
-	for _, w := range unused {
-		w.stop()
+	for _, stop := range unused {
+		stop()
 	}
 }
 
@@ -117,7 +118,7 @@ func (c *Conn) contextEnded(w *contextWatch) {
 	if w.over {
 		return
 	}
-	w.over = true
+	w.over, w.stop = true, nil
 	if c.st.watches[w.gone] == w {
 		delete(c.st.watches, w.gone)
 	}
@@ -127,14 +128,14 @@ func (c *Conn) contextEnded(w *contextWatch) {
 	}
 }
 
-// dropIdle takes those out that no call uses, for the caller to stop without the lock.
-func (w watches) dropIdle() (idle []*contextWatch) {
+// dropIdle takes those out that no call uses, and returns what is to be called without the lock to end them.
+func (w watches) dropIdle() (stop []func() bool) {
 	for gone, watch := range w {
 		if watch.calls == nil {
-			watch.over = true
-			idle = append(idle, watch)
+			stop = append(stop, watch.stop)
+			watch.over, watch.stop = true, nil
 			delete(w, gone)
 		}
 	}
-	return idle
+	return stop
 }

@@ -214,3 +214,30 @@ func TestWatchesTakeNoGoroutinesWithThem(t *testing.T) {
 	require.NoError(t, a.Close())
 	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
 }
+
+// TestContextThatHasEndedIsLetGo has calls with a context that is looked after, and looks whether what is in it can be collected when it has
+// ended, though the connection goes on.
+func TestContextThatHasEndedIsLetGo(t *testing.T) {
+	a, _ := pair(t, nil, serve(echo))
+	type key struct{}
+	gone := make(chan struct{})
+	func() {
+		value := new([1 << 16]byte)
+		runtime.AddCleanup(value, func(gone chan struct{}) { close(gone) }, gone)
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, value))
+		defer cancel()
+		for range 100 {
+			_, err := a.Do(ctx, pconn.Request{})
+			require.NoError(t, err)
+		}
+	}()
+	eventually(t, "the context's value is collected", func() bool {
+		runtime.GC()
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
+		}
+	})
+}

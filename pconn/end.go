@@ -181,8 +181,8 @@ func (c *Conn) failCalls(err error) {
 	watches := s.watches.dropIdle() // which is all of them
 	c.drain()
 	c.mu.Unlock()
-	for _, w := range watches {
-		w.stop()
+	for _, stop := range watches {
+		stop()
 	}
 	for _, f := range files {
 		f.Close()

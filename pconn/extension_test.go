@@ -123,6 +123,7 @@ func TestRequiredExtensions(t *testing.T) {
 	hello := p.expectFrame(frame.KindHello)
 	p.write(answer(hello.Tag, false, []byte("unknown channel %d")))
 	require.ErrorIs(t, receiveFrom(t, out).err, pconn.ErrNoExtensions)
+	p.expectEOF() // the request was not sent meanwhile
 	within(t, func() { require.ErrorIs(t, p.conn.Wait(), pconn.ErrNoExtensions) })
 }
 

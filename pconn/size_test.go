@@ -29,6 +29,7 @@ func TestWhatEveryCallNeedsIsTogether(t *testing.T) {
 		// Receiving.
 		unsafe.Pointer(&c.in), unsafe.Pointer(&c.held), unsafe.Pointer(&c.readAt), unsafe.Pointer(&c.portion), unsafe.Pointer(&c.given),
 		unsafe.Pointer(&c.alone.stream), unsafe.Pointer(&c.alone.handed), unsafe.Pointer(&c.beside), unsafe.Pointer(&c.scratch),
+		unsafe.Pointer(&c.needs), unsafe.Pointer(&c.watched),
 		unsafe.Pointer(&c.ext.on), unsafe.Pointer(&c.ext.extra),
 		// What is asked of the options.
 		unsafe.Pointer(&c.opts.Grace), unsafe.Pointer(&c.opts.MaxPayload), unsafe.Pointer(&c.opts.MaxHandlers),

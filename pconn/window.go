@@ -27,7 +27,7 @@ type recvWindow struct {
 	company  bool  // requests or answers come beside the data
 	withheld int64 // how much less size is because of that
 
-	since instant // when the allowing began that made up paced
+	since instant // when the allowing began that made up paced; 0 before the first
 	paced int64   // what was allowed since then
 }
 
@@ -55,7 +55,7 @@ func (w *recvWindow) take(n int64) bool {
 // round trip, 0 if it is not known.
 func (w *recvWindow) allow(now instant, trip time.Duration, b *budget, most int64) (amount int64, grew bool) {
 	w.paced += w.taken
-	if trip < leastTrip || now.since(w.since) >= 2*trip {
+	if w.since == 0 || trip < leastTrip || now.since(w.since) >= 2*trip {
 		w.since, w.paced = now, 0
 	}
 	waiting := w.size - w.left - w.taken

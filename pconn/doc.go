@@ -75,7 +75,7 @@
 // the header, and request finds its handler; judge (serve.go) finds the reason to reject it, if there is one,
 // once its payload is there, or before where that has to be waited for; admit registers it (incoming.go), and
 // accept begins the handler, on the receiving goroutine as a rule (inline.go). finish has the answer
-// appended by respond (send.go). Back here response (recv.go) claims the call by its tag and completes it,
+// appended by respond (send.go). Back here response (response.go) claims the call by its tag and completes it,
 // which wakes Do.
 //
 // Beside that way are room.go, where callers and answers wait for room; memory.go, which lends the callers'

@@ -1,0 +1,141 @@
+package pconn
+
+import (
+	"bytes"
+
+	"github.com/packetstream/packetstream/packet"
+)
+
+// claim is what a response finds.
+type claim uint8
+
+const (
+	claimNone  claim = iota // nobody waits for it
+	claimTaken              // the call, which is now the receiver's to complete
+	claimLater              // a call, whose payload is to be read first
+)
+
+// response finds the call that a response is for and completes it, or drops the response.
+func (c *Conn) response(h *packet.Header) error {
+	if h.Channel == reservedChannel {
+		return c.frameResponse(h)
+	}
+	if done, err := c.responses(h); done {
+		return err
+	}
+	if p, err := c.takePartial(h); p != nil || err != nil {
+		if err == nil {
+			err = c.responseInPieces(h, p)
+		}
+		c.leavePartial(p)
+		return err
+	}
+	more := c.takeExtra(h.Tag, true)
+	err := c.responseWith(h, more)
+	c.leave(more)
+	return err
+}
+
+// responseWith is response with what was said of the response.
+func (c *Conn) responseWith(h *packet.Header, more *extra) error {
+	tooBig := h.Size > c.opts.MaxPayload
+	call, found := c.claim(h, tooBig || h.Size <= int64(c.in.Buffered()))
+	switch {
+	case found == claimNone:
+		return c.skipPayload(h)
+	case found == claimLater:
+		return c.responseLater(h, more)
+	case call.kind == callDropped:
+		call.complete()
+		return c.skipPayload(h)
+	case tooBig:
+		c.counters.TooLarge.Add(1)
+		call.err = tooLarge("response", h.Size, c.opts.MaxPayload)
+		call.complete()
+		return c.skipPayload(h)
+	}
+	b, _ := c.in.Peek(0) // all of the payload is buffered
+	call.answered(h, call.keep(b[:h.Size]), more)
+	return c.in.Skip(h.Size)
+}
+
+// responseLater reads a payload that is still on its way while the call stays in the table, so that
+// its caller may go away meanwhile.
+func (c *Conn) responseLater(h *packet.Header, more *extra) error {
+	into, err := c.readInto(h, more)
+	if err != nil || into {
+		return err
+	}
+	payload, err := c.readPayload(h)
+	if err != nil {
+		return err
+	}
+	if call, found := c.claim(h, true); found == claimTaken {
+		call.answered(h, payload, more)
+	}
+	return nil
+}
+
+// claim looks the call of a response up and, if take is set, takes it out of the table. A response
+// that nobody waits for is counted.
+func (c *Conn) claim(h *packet.Header, take bool) (*call, claim) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	call := c.st.calls.find(h.Channel, h.Tag)
+	switch {
+	case call == nil:
+		c.countUnclaimed(h)
+		return nil, claimNone
+	case take || call.kind == callDropped:
+		c.st.removeCall(call)
+		c.step()
+		return call, claimTaken
+	}
+	return nil, claimLater
+}
+
+// countUnclaimed counts a response for which there is no call: late if the tag was ours once,
+// unsolicited if it never was. Conn.mu is held.
+func (c *Conn) countUnclaimed(h *packet.Header) {
+	if h.Tag >= firstTag && h.Tag <= c.st.calls.last {
+		c.counters.LateResponses.Add(1)
+		return
+	}
+	c.counters.Unsolicited.Add(1)
+}
+
+// keep copies the response's payload to where the caller gets it: its buffer if that is large enough.
+func (c *call) keep(payload []byte) []byte {
+	if c.buf != nil && cap(c.buf) >= len(payload) {
+		return append(c.buf[:0], payload...)
+	}
+	if len(payload) == 0 {
+		return nil
+	}
+	return bytes.Clone(payload)
+}
+
+// answered completes the call with its response.
+func (c *call) answered(h *packet.Header, payload []byte, more *extra) {
+	c.resp.OK, c.resp.Flags, c.resp.Payload = h.Flags&1 != 0, h.Flags>>1, payload
+	if more != nil {
+		c.resp.Metadata = more.headers.Metadata
+	}
+	if !c.resp.OK {
+		c.err = c.remoteError(more)
+	} else if err := more.err("response"); err != nil {
+		c.resp, c.err = Response{}, err
+	} else {
+		c.resp.Files = more.takeFiles()
+	}
+	c.complete()
+}
+
+// remoteError is the error of a response that says "not ok".
+func (c *call) remoteError(more *extra) error {
+	e := &RemoteError{Channel: c.channel, Type: c.typ, Flags: c.resp.Flags, Payload: c.resp.Payload}
+	if more != nil {
+		e.Code, e.Details, e.Reason = more.headers.Code, more.headers.Details, Reason(more.headers.Reason)
+	}
+	return e
+}

@@ -225,8 +225,6 @@ func (s *rawSink) gather(fd int, handles *Handles) (n, size int, err error) {
 		n, err = s.vec.sendHandles(fd, bufs, handles)
 	case s.kind.socket && s.wake != nil:
 		n, err = s.vec.sendNow(fd, bufs)
-	case s.quick && len(bufs) == 1:
-		n, err = quickWrite(fd, bufs[0])
 	default:
 		n, err = s.vec.writev(fd, bufs)
 	}

@@ -24,17 +24,24 @@ type Source interface {
 // The error is io.EOF if the stream ends before the first byte, io.ErrUnexpectedEOF if it ends
 // inside the header, a *FormatError, or what src returned. After an error the bytes of the bad header
 // are still in src and can be peeked at.
-func ReadHeader(src Source) (Header, error) {
+func ReadHeader(src Source) (h Header, err error) {
+	err = h.Read(src)
+	return h, err
+}
+
+// Read is ReadHeader into memory of the caller's, for who reads many.
+func (h *Header) Read(src Source) error {
+	*h = Header{}
 	want := 1
 	for {
 		b, err := src.Peek(want)
 		if len(b) >= want {
-			h, n, perr := ParseHeader(b)
+			n, perr := h.Parse(b)
 			if perr == nil {
-				return h, src.Skip(int64(n))
+				return src.Skip(int64(n))
 			}
 			if perr != ErrShort {
-				return Header{}, perr
+				return perr
 			}
 			want = len(b) + 1
 		}
@@ -42,7 +49,7 @@ func ReadHeader(src Source) (Header, error) {
 			if errors.Is(err, io.EOF) && len(b) > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return Header{}, err
+			return err
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (t *callTable) put(c *call) {
 		t.grow()
 	}
 	mask := uint64(len(t.slots) - 1)
-	tag := max(t.last+1, firstTag)
+	tag := t.skip()
 	for t.slots[tag&mask] != nil {
 		tag++
 	}

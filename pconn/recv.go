@@ -1,11 +1,6 @@
 package pconn
 
-import (
-	"errors"
-	"io"
-
-	"github.com/packetstream/packetstream/packet"
-)
+import "github.com/packetstream/packetstream/packet"
 
 // receive reads packets until the peer's EOF or an error, which ends the connection, or until it has
 // lost receiving to another goroutine. It waits for nobody but the peer: not for a handler, a caller,
@@ -85,42 +80,19 @@ func (c *Conn) readHeader(h *packet.Header) error {
 		c.wrote = c.held
 		c.flushHeld()
 	}
-	short := err == packet.ErrShort
-	if short {
+	if err == packet.ErrShort {
 		c.deliverNow()
-		n, err = c.awaitHeader(h, len(b))
-	}
-	if err == nil {
-		err = c.in.Skip(int64(n))
-	}
-	if short {
+		err = h.Read(c.in)
 		c.readAt = clock()
 		c.portion.arrived(c.in.Offset(), c.in.Buffered())
+	} else if err == nil {
+		err = c.in.Skip(int64(n))
 	}
 	if err == nil && h.Size >= gatherFrom && h.Size > int64(c.in.Buffered()) {
 		c.wrote = c.held
 		c.setAwake(false) // what comes takes time even where nothing has to be waited for
 	}
 	return err
-}
-
-// awaitHeader reads until more than so many bytes are buffered and begin with a whole header, and returns how many that takes. A
-// goroutine that waits here has as little on its stack as can be, since that is in no cache when it goes on.
-func (c *Conn) awaitHeader(h *packet.Header, have int) (n int, err error) {
-	for {
-		b, err := c.in.Peek(have + 1)
-		if len(b) <= have {
-			if errors.Is(err, io.EOF) && have > 0 {
-				err = io.ErrUnexpectedEOF
-			}
-			return 0, err
-		}
-		n, err = h.Parse(b)
-		if err != packet.ErrShort {
-			return n, err
-		}
-		have = len(b)
-	}
 }
 
 // request takes one request of the peer: it is accepted, rejected or dropped. It reports whether this

@@ -5,9 +5,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/bufio"
 	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/packet/frame"
 	"github.com/packetstream/packetstream/pconn"
@@ -150,6 +152,28 @@ func TestRequestsLeftToTheReceiverLeave(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A few requests that were made behind a long write are left to receiving, too.
+func TestRequestsBehindAWriteAreLeftToTheReceiver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const callers, asks, bulk = 60, 2, 20_000
+		g := newGate(t)
+		p := rawSized(t, &pconn.Options{Handler: pconn.NonBlocking(pconn.HandlerFunc(g.serve))}, 1<<20, 4<<10)
+		tags := p.callAll(callers)
+		require.NoError(t, p.conn.Notify(t.Context(), pconn.Request{Payload: pattern(bulk)}))
+		p.write(append(responses(tags[:asks]), request(10, 1, "x")...))
+		synctest.Wait() // for receiving to be in the handler, behind the answers, and for the write to be in want of room
+		require.Len(t, p.read().Payload, bulk)
+		synctest.Wait()
+		_, err := p.in.TryPeek(1)
+		require.ErrorIs(t, err, bufio.ErrWouldBlock, "what was called meanwhile has a write of its own")
+		g.release()
+		for range asks {
+			require.True(t, p.read().Request)
+		}
+		p.expectResponse(10, true, "x")
+	})
 }
 
 // What was answered before does not count for the portion that comes next.

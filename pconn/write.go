@@ -206,14 +206,15 @@ func (c *Conn) writeCycle(rounds int) {
 func (c *Conn) writeBatches(rounds int) {
 	s := &c.st.sender
 	wait := rounds == math.MaxInt
-	for ; ; rounds-- {
+	for first := true; ; rounds-- {
 		if wait {
 			s.timed = false
 		}
-		if s.current == nil && !c.nextBatch() {
+		if s.current == nil && (!first && c.restLeft() || !c.nextBatch()) {
 			c.mu.Unlock()
 			return
 		}
+		first = false
 		if rounds == 0 || !wait && s.eof {
 			// The end of sending is not for a caller to look after.
 			c.startSender()
@@ -269,6 +270,25 @@ func (c *Conn) leaveRest() {
 	c.startSender()
 }
 
+// restLeft ends the write cycle where what was appended meanwhile is a few requests, which are left to receiving: see
+// leftToReceiver. Conn.mu is held.
+func (c *Conn) restLeft() bool {
+	s := &c.st.sender
+	if s.pending.Len() == 0 || s.pending.answers > 0 || s.controlLen() > 0 || s.eof || !s.due.empty() || !s.turns.empty() ||
+		c.opts.Grace > 0 || !c.leftToReceiver() || worthWrite(s.pending.packets, s.pending.Len(), c.st.calls.n) {
+		return false
+	}
+	s.endCycle()
+	return true
+}
+
+// endCycle ends a write cycle.
+func (s *sender) endCycle() {
+	s.writing, s.timed = false, false
+	s.leaveSpares()
+	s.left.wake()
+}
+
 // nextBatch makes the next batch current, or ends the write cycle. Control leaves first, a few times in a row
 // at most while others wait; then what is pending, and behind it pieces of streams, whose turn so comes with
 // every write. EOF is behind all of them. Conn.mu is held.
@@ -289,9 +309,7 @@ func (c *Conn) nextBatch() bool {
 		control = true // what is pending has EOF at its end
 	}
 	if !control && s.pending.Len() == 0 && s.turns.empty() {
-		s.writing, s.timed = false, false
-		s.leaveSpares()
-		s.left.wake()
+		s.endCycle()
 		return false
 	}
 	s.overtook++

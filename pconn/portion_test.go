@@ -154,6 +154,40 @@ func TestRequestsLeftToTheReceiverLeave(t *testing.T) {
 	}
 }
 
+// They leave behind many packets as well, though receiving has not had to wait for any of these.
+func TestRequestsLeftToTheReceiverLeaveBehindMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const callers, asks, many = 60, 2, 150
+		const meeting, held = 1, 2 // types
+		again, g := newGate(t), newGate(t)
+		p := raw(t, &pconn.Options{Handler: pconn.NonBlocking(pconn.HandlerFunc(func(ctx context.Context, req *pconn.Request) (pconn.Reply, error) {
+			if req.Type == meeting {
+				return again.serve(ctx, req)
+			}
+			return g.serve(ctx, req)
+		}))})
+		tags := p.callAll(callers)
+		var others []uint64
+		for range many {
+			_, err := p.conn.Submit(t.Context(), pconn.Request{Type: 5})
+			require.NoError(t, err)
+			others = append(others, p.read().Tag)
+		}
+		all := append(responses(tags[:asks]), request(10, meeting, "x")...)
+		p.write(append(append(all, responses(others)...), request(11, held, "y")...))
+		synctest.Wait() // for the callers to have asked again, while receiving is in the first handler
+		_, err := p.in.TryPeek(1)
+		require.ErrorIs(t, err, bufio.ErrWouldBlock, "they are not left")
+		again.release()
+		for range asks {
+			require.True(t, p.read().Request)
+		}
+		p.expectResponse(10, true, "x")
+		g.release()
+		p.expectResponse(11, true, "y")
+	})
+}
+
 // A few requests that were made behind a long write are left to receiving, too.
 func TestRequestsBehindAWriteAreLeftToTheReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -238,3 +238,33 @@ func TestPeerThatTakesNoStreams(t *testing.T) {
 	_, err := p.conn.OpenStream(soon(t), "", nil)
 	require.Equal(t, pconn.ErrNoExtensions, err)
 }
+
+// What has come of a frame that the end of the connection cuts off is read before the error, whether or not a Read waits for it.
+func TestDataOfAFrameThatIsCutOff(t *testing.T) {
+	const came = 20_000
+	data := pattern(50_000)
+	frame := frameBytes(frame.KindData, 1, 0, data)
+	for _, waits := range []bool{true, false} {
+		t.Run(fmt.Sprintf("a Read waits %v", waits), func(t *testing.T) {
+			p, s := rawBulk(t, nil)
+			var got []byte
+			read := make(chan error, 1)
+			readAll := func() {
+				var err error
+				got, err = io.ReadAll(s)
+				read <- err
+			}
+			if waits {
+				go readAll()
+			}
+			p.write(frame[:len(frame)-len(data)+came])
+			require.NoError(t, p.out.Close())
+			receiveFrom(t, p.conn.Done())
+			if !waits {
+				go readAll()
+			}
+			require.ErrorIs(t, receiveFrom(t, read), io.ErrUnexpectedEOF)
+			require.Equal(t, data[:came], got)
+		})
+	}
+}

@@ -92,15 +92,15 @@ func Measure(conns []peer.Conn, cell peer.Cell, t Times, control *Control) (Samp
 func (l *Load) wait(least, most time.Duration, calls uint64) {
 	const look = 10 * time.Millisecond
 	began := time.Now()
-	pause(least)
+	Pause(least)
 	for l.Calls() < calls && time.Since(began) < most && l.Err() == nil {
-		pause(look)
+		Pause(look)
 	}
 }
 
-// pause sleeps in a system call. With a timer of the runtime's that is set, each change of goroutines on its processor looks at the
+// Pause sleeps in a system call. With a timer of the runtime's that is set, each change of goroutines on its processor looks at the
 // clock, and that would cost the fastest peers most.
-func pause(d time.Duration) {
+func Pause(d time.Duration) {
 	for end := time.Now().Add(d); d > 0; d = time.Until(end) {
 		_, _ = unix.Poll(nil, int(d.Milliseconds())+1) // a signal ends it early
 	}

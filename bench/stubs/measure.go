@@ -160,11 +160,11 @@ func measure(ctx context.Context, c client, cell Cell, sample *Sample, times Tim
 	defer cancel()
 	l := &callers{client: c, cell: cell}
 	l.start(ctx)
-	time.Sleep(times.Warm)
+	load.Pause(times.Warm)
 	begin, err := l.usage(ctx, sample.Apart)
 	began := time.Now()
 	if err == nil {
-		time.Sleep(times.Time)
+		load.Pause(times.Time)
 	}
 	took := time.Since(began)
 	end, endErr := l.usage(ctx, sample.Apart)

@@ -194,7 +194,7 @@ func (c *Conn) takeBack(call *call, cause error) bool {
 	}
 	c.counters.Cancelled.Add(1)
 	part := c.ext.partials.take(partialKey{call.tag, true})
-	done := c.releaseRef(call, cause)
+	done := c.releaseRef(call, cause) || call.unsent
 	for call.lent {
 		c.waitReturned()
 	}

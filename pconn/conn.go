@@ -154,9 +154,9 @@ func (c *Conn) end(err error) {
 	c.leaveFiles()
 	c.in.BeforeWait(nil)
 	c.in.BeforeLook(nil)
-	// The end may have come without a wait, before which both are done.
+	// The end may have come without a wait, before which all that is done.
 	c.deliverNow()
-	c.beforeLook(false)
+	c.leaveReceiving()
 	c.windDown(err)
 }
 

@@ -80,6 +80,12 @@ func (c *Conn) beginClose() {
 	c.closeOne.Do(func() {
 		c.cancel(ErrClosed)
 		close(c.closing)
+		c.mu.Lock()
+		unsent := c.dropUnsent()
+		c.mu.Unlock()
+		for _, f := range unsent {
+			f.Close()
+		}
 		c.interrupt()
 	})
 }
@@ -174,7 +180,7 @@ func (c *Conn) failCalls(err error) {
 	files := c.dropUnsent()
 	for _, call := range calls {
 		s.removeCall(call)
-		call.unsent = c.endRequest(call)
+		call.unsent = c.endRequest(call) || call.unsent
 	}
 	s.callers.wakeFirst()
 	streams := c.failStreams(err)

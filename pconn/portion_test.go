@@ -2,10 +2,12 @@ package pconn_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -188,26 +190,49 @@ func TestRequestsLeftToTheReceiverLeaveBehindMany(t *testing.T) {
 	})
 }
 
-// A few requests that were made behind a long write are left to receiving, too.
+// A few requests that were made behind a long write are left to receiving, too; not so with an answer among them, which the peer
+// waits for.
 func TestRequestsBehindAWriteAreLeftToTheReceiver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const callers, asks, bulk = 60, 2, 20_000
-		g := newGate(t)
-		p := rawSized(t, &pconn.Options{Handler: pconn.NonBlocking(pconn.HandlerFunc(g.serve))}, 1<<20, 4<<10)
-		tags := p.callAll(callers)
-		require.NoError(t, p.conn.Notify(t.Context(), pconn.Request{Payload: pattern(bulk)}))
-		p.write(append(responses(tags[:asks]), request(10, 1, "x")...))
-		synctest.Wait() // for receiving to be in the handler, behind the answers, and for the write to be in want of room
-		require.Len(t, p.read().Payload, bulk)
-		synctest.Wait()
-		_, err := p.in.TryPeek(1)
-		require.ErrorIs(t, err, bufio.ErrWouldBlock, "what was called meanwhile has a write of its own")
-		g.release()
-		for range asks {
-			require.True(t, p.read().Request)
-		}
-		p.expectResponse(10, true, "x")
-	})
+	const callers, asks, bulk = 60, 2, 20_000
+	const waits, holds = 1, 2 // types
+	for _, answer := range []bool{false, true} {
+		t.Run(fmt.Sprintf("an answer %v", answer), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				apart, g := newGate(t), newGate(t)
+				mux := pconn.NewMux()
+				mux.HandleFunc(waits, apart.serve)
+				mux.Handle(holds, pconn.NonBlocking(pconn.HandlerFunc(g.serve)))
+				p := rawSized(t, &pconn.Options{Handler: mux}, 1<<20, 4<<10)
+				tags := p.callAll(callers)
+				p.write(request(9, waits, "w"))
+				<-apart.entered
+				time.Sleep(time.Second) // for receiving to be taken off it
+				require.NoError(t, p.conn.Notify(t.Context(), pconn.Request{Payload: pattern(bulk)}))
+				p.write(append(responses(tags[:asks]), request(10, holds, "x")...))
+				synctest.Wait() // for receiving to be in the handler, behind the answers, and for the write to be in want of room
+				if answer {
+					apart.release()
+					synctest.Wait()
+				}
+				require.Len(t, p.read().Payload, bulk)
+				synctest.Wait()
+				_, err := p.in.TryPeek(1)
+				if answer {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, bufio.ErrWouldBlock, "what was called meanwhile has a write of its own")
+				}
+				g.release()
+				for range asks {
+					require.True(t, p.read().Request)
+				}
+				if answer {
+					p.expectResponse(9, true, "w")
+				}
+				p.expectResponse(10, true, "x")
+			})
+		})
+	}
 }
 
 // What was answered before does not count for the portion that comes next.

@@ -159,9 +159,10 @@ func (c *Conn) sendTime() instant {
 	return s.time
 }
 
-// leftToReceiver says whether a request that was just appended, and is not yet enough for a write, is left to the receiver to
-// write: it is awake, and does so before it sleeps. Those whom it finds answers for make requests as well, at once, since answers to
-// a portion at least are on their way; and so what would be a few packets leaves with a portion. Conn.mu is held.
+// leftToReceiver says whether requests that are not yet enough for a write are left to the receiver to
+// write: one that was just appended, or those behind a write (restLeft). It is awake, and does so before it sleeps. Those whom
+// it finds answers for make requests as well, at once, since answers to a portion at least are on their way; and so what would be
+// a few packets leaves with a portion. Conn.mu is held.
 func (c *Conn) leftToReceiver() bool {
 	s := &c.st.sender
 	return s.awake && c.st.calls.n-s.pending.packets >= minPortion

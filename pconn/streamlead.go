@@ -84,8 +84,8 @@ func (a *alone) onlyCredit() bool { return a.credit && a.all >= aloneFrom }
 // mayLead says whether the calls of the stream that is alone may receive. Conn.mu is held, by the receiver.
 func (c *Conn) mayLead() bool {
 	a := &c.alone
-	// Who waits for the answer to a call had better be woken at once.
-	if a.bytes < aloneFrom || c.st.calls.n > 0 || !c.in.NonBlocking() {
+	// Who waits for the answer to a call had better be woken at once. What was left to the receiver is the receiver's to write.
+	if a.bytes < aloneFrom || c.st.calls.n > 0 || c.st.sender.pending.Len() > 0 || !c.in.NonBlocking() {
 		return false
 	}
 	s := a.stream
@@ -118,7 +118,7 @@ func (c *Conn) lendReceiving() bool {
 // lead gives receiving to the next call. From here on nothing of the receiver's may be touched. Conn.mu is held.
 func (c *Conn) lead(l *lead) {
 	l.atWork = false
-	c.st.sender.awake = false // nothing was left to the receiver, as there is no call
+	c.st.sender.awake = false // nothing is left to the receiver: see mayLead
 	c.st.leader = l
 	l.known.runs++
 	l.run = c.beginRun(&l.known)

@@ -12,9 +12,9 @@ import (
 // of them has left, and nothing will. So what waits to be written then, and of which nothing was given to a write, is
 // taken out, whoever has ended the connection; what was begun goes on, unless it is in pieces.
 
-// dropUnsent takes those requests out of what is pending, with what goes before them, that the end of the connection fails:
-// none was given to a write. A Notify stays, since its caller was told that it is queued. It returns descriptors for
-// the caller to close, without the lock. Conn.mu is held.
+// dropUnsent takes those requests out of what is pending, with what goes before them, that the end of the connection fails
+// or will fail: none was given to a write. A Notify stays, since its caller was told that it is queued. It returns descriptors
+// for the caller to close, without the lock. Conn.mu is held.
 func (c *Conn) dropUnsent() []*bufio.Handles {
 	s := &c.st.sender
 	if c.st.calls.last <= s.given || s.pending.Len() == 0 {
@@ -26,6 +26,7 @@ func (c *Conn) dropUnsent() []*bufio.Handles {
 		call := c.failsWithEnd(&h)
 		if err == nil && call != nil {
 			packets += max(1, call.ref.packets)
+			call.unsent = true
 		}
 		return n + int(h.Size), err != nil || call == nil
 	})

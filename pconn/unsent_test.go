@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,4 +215,38 @@ func TestGiveUpWhileAWriteBlocks(t *testing.T) {
 	cancel()
 	require.Equal(t, context.Canceled, receiveFrom(t, asked).err)
 	within(t, func() { require.True(t, submitted.Cancel()) })
+}
+
+// Requests that are left to receiving when it ends never leave, and say so: with Close, or with what stands behind what it is at.
+func TestWhatIsLeftToReceivingAtItsEndIsUnsent(t *testing.T) {
+	for name, behind := range map[string][]byte{"close": nil, "wrong packet": {0}, "peer's EOF": eof} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const callers, asks, attempts = 60, 2, 3
+				g := newGate(t)
+				p := raw(t, &pconn.Options{Handler: pconn.NonBlocking(pconn.HandlerFunc(g.serve))})
+				tags := p.callAll(callers)
+				p.write(slices.Concat(responses(tags[:asks]), request(10, 1, "x"), behind))
+				synctest.Wait() // for receiving to be in the handler, awake
+				sent := make(chan bool, attempts)
+				for range attempts {
+					go func() {
+						_, left, _ := p.conn.Attempt(t.Context(), pconn.Request{Type: 2})
+						sent <- left
+					}()
+				}
+				synctest.Wait()
+				if behind == nil {
+					go p.conn.Close()
+					synctest.Wait()
+				}
+				g.release()
+				for range attempts {
+					require.False(t, <-sent)
+				}
+				p.expectResponse(10, true, "x")
+				p.expectEOF()
+			})
+		})
+	}
 }

@@ -132,6 +132,18 @@ func (c *Conn) setAwake(awake bool) {
 	c.flushUnlock()
 }
 
+// leaveReceiving writes what inline handlers answered, at the end of receiving. Requests that were left to receiving never leave, since their
+// answers could not come.
+func (c *Conn) leaveReceiving() {
+	c.mu.Lock()
+	c.st.sender.awake = false
+	unsent := c.dropUnsent()
+	c.flushUnlock()
+	for _, f := range unsent {
+		f.Close()
+	}
+}
+
 // flushHeld writes what inline handlers answered, and what was left to receiving. It is called between two packets, and by the
 // goroutine of an inline handler that has lost receiving.
 func (c *Conn) flushHeld() {

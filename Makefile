@@ -14,10 +14,10 @@ test-long: # COUNT=n PACKAGES=...: everything many times, and the tests that tak
 lint: # gofmt, vet, staticcheck, revive, misspell
 	@scripts/lint.sh
 
-bench: # beside the four fastest other libraries, in 6 minutes
+bench: # beside the bare system calls and four other libraries, in 6 minutes
 	@scripts/bench.sh headline
 
-bench-full: # beside everything, in 40 minutes; writes docs/PERFORMANCE.md and its plot
+bench-full: # beside everything, in half an hour; writes docs/PERFORMANCE.md and its plot
 	@scripts/bench.sh full
 
 bench-quick: # a first look, in a minute

@@ -50,10 +50,10 @@ func call(s *spec, p *peer.Peer) (load.Sample, error) {
 	if err != nil {
 		return sample, err
 	}
-	control := load.NewControl(answerer.control.r, answerer.control.w)
+	var other load.Other = load.NewControl(answerer.control.r, answerer.control.w)
 	python := p.Python != nil
 	if python {
-		control = nil
+		other = load.Process(answerer.cmd.Process.Pid)
 	}
 	if python && p.Python.Apart {
 		if err := keepTo(peer.CallerProcessor); err != nil { // after the child's start, which would inherit it
@@ -70,13 +70,13 @@ func call(s *spec, p *peer.Peer) (load.Sample, error) {
 	if err != nil {
 		return sample, errors.Join(err, answerer.end(true))
 	}
-	sample, err = load.Measure(conns, s.Cell, s.Times, control)
+	sample, err = load.Measure(conns, s.Cell, s.Times, other)
 	return sample, errors.Join(err, stop(), answerer.end(python || err != nil))
 }
 
 // callFromPython lets the reference call, which measures for itself.
 func callFromPython(s *spec, p *peer.Peer) (load.Sample, error) {
-	sample := load.Sample{Cell: s.Cell, NoUsage: true}
+	sample := load.Sample{Cell: s.Cell, NoAllocs: true}
 	args := []string{
 		"--size", strconv.Itoa(s.Cell.Size), "--in-flight", strconv.Itoa(s.Cell.InFlight),
 		"--warm", fmt.Sprint(s.Times.Warm.Seconds()), "--seconds", fmt.Sprint(s.Times.Time.Seconds()), "--",
@@ -102,12 +102,17 @@ func callFromPython(s *spec, p *peer.Peer) (load.Sample, error) {
 		Seconds float64
 		P50     float64 `json:"p50_us"`
 		P99     float64 `json:"p99_us"`
+
+		// Of both processes.
+		CPU         float64 `json:"cpu_us"`
+		SystemCalls float64 `json:"system_calls"`
 	}
 	if err := json.Unmarshal(out, &result); err != nil {
 		return sample, fmt.Errorf("the reference's client printed %q: %w", out, err)
 	}
 	sample.Calls, sample.P50, sample.P99 = result.Calls, result.P50, result.P99
 	sample.PerSec = float64(result.Calls) / result.Seconds
+	sample.CPU, sample.SystemCalls = result.CPU/float64(result.Calls), result.SystemCalls/float64(result.Calls)
 	sample.MBs = sample.PerSec * float64(s.Cell.Size) / 1e6
 	return sample, nil
 }

@@ -86,10 +86,10 @@ func (s *set) narrow(rounds int, only, cells []string) error {
 		if _, err := peer.Find(only...); err != nil {
 			return err
 		}
-		s.peers, s.idle, s.scale = only, nil, nil
+		s.peers, s.idle, s.scale, s.idleScale = only, nil, nil, nil
 	}
 	if len(cells) > 0 {
-		s.cells, s.idle, s.scale = nil, nil, nil
+		s.cells, s.idle, s.scale, s.idleScale = nil, nil, nil, nil
 	}
 	for _, text := range cells {
 		c, err := parseCell(text)
@@ -137,9 +137,9 @@ func (r *runner) run(s *set) {
 	for _, name := range s.idle {
 		r.idle(name, report.IdlePairs)
 	}
-	if s.scale != nil {
+	for _, name := range s.idleScale {
 		for _, n := range []int{1, 10, 1000} {
-			r.idle(peer.Default, n)
+			r.idle(name, n)
 		}
 	}
 	r.results.Took = time.Since(began).Round(time.Second)

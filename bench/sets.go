@@ -15,17 +15,18 @@ type set struct {
 	times  load.Times
 	cells  []peer.Cell
 	peers  []string
-	// scale are cells for a few peers only.
+	// scale are cells with as many connections as they say, and not for all peers.
 	scale      []peer.Cell
 	scalePeers []string
 	idle       []string
+	idleScale  []string // for which idle connections are measured by their number
 }
 
 var (
 	boundNames = []string{peer.Floor, peer.Polled, peer.Ceiling}
 	modeNames  = []string{peer.Default, peer.NonBlocking, peer.Into}
-	// bestRivals are those that were the fastest in one cell or another.
-	bestRivals = []string{"arpc", "drpc", "net/rpc", "ttrpc"}
+	// bestRivals are those that come nearest in one cell or another, and what comes with Go.
+	bestRivals = []string{"arpc", "go-yamux", "drpc", "net/rpc"}
 	// What a connection learns of its handlers settles within some thousand calls.
 	settle = 250 * time.Millisecond
 )
@@ -68,7 +69,8 @@ func fullSet() *set {
 	s := &set{
 		rounds:     7,
 		times:      load.Times{Warm: settle, Time: 250 * time.Millisecond, Most: 2 * time.Second},
-		scalePeers: append([]string{peer.Default, peer.NonBlocking, peer.Polled}, bestRivals...),
+		scalePeers: []string{peer.Default, peer.NonBlocking, peer.Polled},
+		idleScale:  slices.Concat(modeNames[:2], bestRivals),
 	}
 	for _, size := range []int{16, 1 << 10, 64 << 10, 1 << 20} {
 		for _, inFlight := range []int{1, 64, 1024} {
@@ -89,6 +91,9 @@ func fullSet() *set {
 		s.peers = append(s.peers, p.Name)
 		if p.Kind == peer.Ours || p.Kind == peer.Rival {
 			s.idle = append(s.idle, p.Name)
+		}
+		if p.Kind == peer.Rival {
+			s.scalePeers = append(s.scalePeers, p.Name)
 		}
 	}
 	return s

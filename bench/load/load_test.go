@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -164,4 +165,17 @@ func TestTimes(t *testing.T) {
 	h := l.Times()
 	assert.EqualValues(t, 100, h.TotalCount())
 	assert.InEpsilon(t, 200e3, h.ValueAtQuantile(50), .01, "the latest hundred are kept")
+}
+
+// A process that cannot be asked is read from outside.
+func TestProcess(t *testing.T) {
+	own, err := ReadUsage()
+	require.NoError(t, err)
+	u, err := Process(os.Getpid()).ask(orderUsage)
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, u.Reads, own.Reads)
+	assert.GreaterOrEqual(t, u.Writes, own.Writes)
+	assert.InDelta(t, own.CPU.Seconds(), u.CPU.Seconds(), 1)
+	_, err = Process(0).ask(orderUsage)
+	assert.ErrorIs(t, err, os.ErrNotExist)
 }

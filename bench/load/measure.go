@@ -29,6 +29,7 @@ type Sample struct {
 	BytesAnswer   float64 `json:"alloc_bytes_answerer"`
 	SystemCalls   float64 `json:"system_calls_per_call"` // reads and writes of both processes
 	NoUsage       bool    `json:"no_usage,omitempty"`    // the fields from CPU on were not measured
+	NoAllocs      bool    `json:"no_allocs,omitempty"`   // what both ends allocate was not measured
 	NoLatency     bool    `json:"no_latency,omitempty"`
 	Err           string  `json:"error,omitempty"`
 	CallsAnswerer uint64  `json:"calls_answerer,omitempty"` // made by the answering end
@@ -48,26 +49,29 @@ const (
 	fewTurns = 2
 )
 
-// Measure keeps the calls of a cell in flight on conns. control is nil where the other end cannot tell its usage.
-func Measure(conns []peer.Conn, cell peer.Cell, t Times, control *Control) (Sample, error) {
+// Other is the process of the answering end: a *Control, or a Process that knows nothing of this.
+type Other interface{ ask(order) (Usage, error) }
+
+// Measure keeps the calls of a cell in flight on conns. other is nil where what the other end uses is not to be had.
+func Measure(conns []peer.Conn, cell peer.Cell, t Times, other Other) (Sample, error) {
 	s := Sample{Cell: cell}
 	l := Start(conns, cell)
 	defer l.Stop()
 	if cell.Both {
-		if _, err := control.ask(orderStart); err != nil {
+		if _, err := other.ask(orderStart); err != nil {
 			return s, err
 		}
 	}
 	enough := max(fewCalls, fewTurns*uint64(cell.InFlight))
 	l.wait(t.Warm, t.Most, uint64(cell.InFlight))
 	l.Time()
-	begin, err := both(l, control)
+	begin, err := both(l, other)
 	if err != nil {
 		return s, err
 	}
 	started := time.Now()
 	l.wait(t.Time, t.Most, begin[0].Calls+enough)
-	end, err := both(l, control)
+	end, err := both(l, other)
 	took := time.Since(started)
 	l.Stop()
 	if err == nil {
@@ -77,7 +81,9 @@ func Measure(conns []peer.Conn, cell peer.Cell, t Times, control *Control) (Samp
 		return s, err
 	}
 	s.fill(end[0].Sub(begin[0]), end[1].Sub(begin[1]), took)
-	s.NoUsage = control == nil
+	s.NoUsage = other == nil
+	_, asked := other.(*Control)
+	s.NoAllocs = !asked
 	h := l.Times()
 	s.NoLatency = h.TotalCount() == 0
 	s.P50 = float64(h.ValueAtQuantile(50)) / 1e3
@@ -107,9 +113,9 @@ func Pause(d time.Duration) {
 }
 
 // both reads the usage of both ends, the answering end's first.
-func both(l *Load, control *Control) (u [2]Usage, err error) {
-	if control != nil {
-		if u[1], err = control.ask(orderUsage); err != nil {
+func both(l *Load, other Other) (u [2]Usage, err error) {
+	if other != nil {
+		if u[1], err = other.ask(orderUsage); err != nil {
 			if l.Err() != nil {
 				err = l.Err()
 			}

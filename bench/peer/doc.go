@@ -7,6 +7,6 @@
 // Every system gets the descriptors that suit it best (pipe ends in the runtime's poller, unless it asks for blocking
 // ones) and is set up as its own documentation advises for speed; the comment above each says how. Nothing has
 // keep-alives or logs switched on. Replies of calls are fresh memory, as generated stubs and package documentation have
-// them; what reads a stream reads into memory that is used again, as is usual there. All have a context that can be cancelled in every call, and check what they are
-// sent as far as they do by themselves.
+// them; what reads a stream reads into memory that is used again, as is usual there. Those whose calls take a context get one that can be cancelled; none has
+// its checks of what comes in switched off.
 package peer

@@ -31,6 +31,7 @@ type figure struct {
 }
 
 func noUsage(s *load.Sample) bool   { return s.NoUsage }
+func noAllocs(s *load.Sample) bool  { return s.NoUsage || s.NoAllocs }
 func noLatency(s *load.Sample) bool { return s.NoLatency }
 
 var figures = []figure{
@@ -39,8 +40,8 @@ var figures = []figure{
 	{"Half of the calls take at most, µs", func(s *load.Sample) float64 { return s.P50 }, digits, false, noLatency},
 	{"99 of 100 calls take at most, µs", func(s *load.Sample) float64 { return s.P99 }, digits, false, noLatency},
 	{"CPU of both processes, µs per call", func(s *load.Sample) float64 { return s.CPU }, digits, false, noUsage},
-	{"Allocations per call of the caller", func(s *load.Sample) float64 { return s.AllocsCaller }, short, false, noUsage},
-	{"Allocations per call of the answerer", func(s *load.Sample) float64 { return s.AllocsAnswer }, short, false, noUsage},
+	{"Allocations per call of the caller", func(s *load.Sample) float64 { return s.AllocsCaller }, short, false, noAllocs},
+	{"Allocations per call of the answerer", func(s *load.Sample) float64 { return s.AllocsAnswer }, short, false, noAllocs},
 	{"Read and write calls per call, both processes", func(s *load.Sample) float64 { return s.SystemCalls }, digits, false, noUsage},
 }
 
@@ -64,7 +65,11 @@ func short(v float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", v),
 
 // WriteTables writes a table for each figure.
 func (r *Results) WriteTables(w io.Writer, f Format) error {
-	cells := r.plainCells()
+	return r.writeFigures(w, f, "", r.plainCells(), figures)
+}
+
+// writeFigures writes a table of peers and cells for each of the figures, whose titles begin with a text.
+func (r *Results) writeFigures(w io.Writer, f Format, begin string, cells []peer.Cell, figures []figure) error {
 	peers := r.Peers(cells)
 	for i := range figures {
 		t := newTable(append(table.Row{""}, cellNames(cells)...))
@@ -78,7 +83,7 @@ func (r *Results) WriteTables(w io.Writer, f Format) error {
 				t.AppendRow(row)
 			}
 		}
-		if err := write(w, f, figures[i].title, t); err != nil {
+		if err := write(w, f, begin+figures[i].title, t); err != nil {
 			return err
 		}
 	}
@@ -157,48 +162,54 @@ func (r *Results) WriteScale(w io.Writer, f Format) error {
 	if len(cells) == 0 {
 		return nil
 	}
-	for _, name := range r.Peers(cells) {
-		t := newTable(table.Row{"", "thousand calls/s", "p50, µs", "p99, µs", "CPU µs/call", "idle KiB per connection, both ends"})
-		for _, c := range cells {
-			if _, ok := r.Median(name, c, PerSec); !ok {
-				continue
-			}
-			row := table.Row{CellName(c)}
-			for _, i := range []int{0, 2, 3, 4} {
-				fig := figures[i]
-				fig.ratio = false
-				row = append(row, r.entry(&fig, name, c))
-			}
-			t.AppendRow(append(row, r.idleOf(name, c.Conns)))
-		}
-		if err := write(w, f, "How "+name+" scales", t); err != nil {
-			return err
-		}
+	var chosen []figure
+	for _, i := range []int{0, 2, 3, 4} {
+		chosen = append(chosen, figures[i])
 	}
-	return nil
-}
-
-func (r *Results) idleOf(name string, pairs int) string {
-	for _, i := range r.Idle {
-		if i.Peer == name && i.Pairs == pairs && i.Err == "" {
-			return digits(i.KiB)
-		}
-	}
-	return ""
+	return r.writeFigures(w, f, "As calls or connections grow: ", cells, chosen)
 }
 
 // WriteIdle writes what idle connections cost.
 func (r *Results) WriteIdle(w io.Writer, f Format) error {
-	t := newTable(table.Row{"", "KiB, both ends", "goroutines, both ends"})
+	var names []string
+	var pairs []int
 	for _, i := range r.Idle {
-		if i.Pairs == IdlePairs && i.Err == "" {
-			t.AppendRow(table.Row{i.Peer, digits(i.KiB), short(i.Goroutines)})
+		if i.Err != "" {
+			continue
+		}
+		if !slices.Contains(names, i.Peer) {
+			names = append(names, i.Peer)
+		}
+		if !slices.Contains(pairs, i.Pairs) {
+			pairs = append(pairs, i.Pairs)
 		}
 	}
-	if t.Length() == 0 {
+	if len(names) == 0 {
 		return nil
 	}
-	return write(w, f, fmt.Sprintf("An idle connection (of %d in one process, the median of %d times)", IdlePairs, IdleRounds), t)
+	slices.Sort(pairs)
+	head := table.Row{""}
+	for _, n := range pairs {
+		head = append(head, fmt.Sprintf("KiB each, of %d", n))
+	}
+	t := newTable(append(head, "goroutines each"))
+	for _, name := range names {
+		row := table.Row{name}
+		for _, n := range pairs {
+			row = append(row, r.idleOf(name, n, func(i *Idle) string { return digits(i.KiB) }))
+		}
+		t.AppendRow(append(row, r.idleOf(name, IdlePairs, func(i *Idle) string { return short(i.Goroutines) })))
+	}
+	return write(w, f, fmt.Sprintf("Idle connections, both ends in one process, the median of %d times", IdleRounds), t)
+}
+
+func (r *Results) idleOf(name string, pairs int, show func(*Idle) string) string {
+	for n := range r.Idle {
+		if i := &r.Idle[n]; i.Peer == name && i.Pairs == pairs && i.Err == "" {
+			return show(i)
+		}
+	}
+	return ""
 }
 
 // IdlePairs is how many idle connections the cost of one is taken from, and IdleRounds how often.

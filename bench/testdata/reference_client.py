@@ -38,11 +38,26 @@ def main():
   )
   with conn:
     run(conn, opts, opts.warm)
-    print(json.dumps(run(conn, opts, opts.seconds)), file=out)
+    before = usage(proc.pid)
+    result = run(conn, opts, opts.seconds)
+    cpu, calls = (b - a for a, b in zip(before, usage(proc.pid)))
+    print(json.dumps(dict(result, cpu_us=cpu * 1e6, system_calls=calls)), file=out)
     sys.stdout.flush()
     out.close()
     proc.kill()  # its close may take as long as it likes
     os._exit(0)
+
+def usage(child):
+  ''' The seconds of processor time of this process and its child, and how often both have read and written. '''
+  cpu, calls = time.process_time(), 0
+  with open(f'/proc/{child}/stat') as f:
+    ticks = f.read().rpartition(')')[2].split()[11:13]
+  cpu += sum(map(int, ticks)) / os.sysconf('SC_CLK_TCK')
+  for pid in 'self', child:
+    with open(f'/proc/{pid}/io') as f:
+      fields = dict(line.split(': ') for line in f)
+    calls += int(fields['syscr']) + int(fields['syscw'])
+  return cpu, calls
 
 def run(conn, opts, seconds):
   ''' Keep calls in flight for a time and check each answer. '''

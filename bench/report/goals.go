@@ -166,6 +166,9 @@ func (r *Results) WriteAhead(w io.Writer, f Format) (behind int, err error) {
 			continue
 		}
 		verdict := "ahead"
+		if bound, ok := r.Ratio(mode, Bound(c), c); ok && bound.Median >= nearFloor {
+			verdict = "ahead, within 5 % of the bound or past it"
+		}
 		if q.Median <= aheadBy || float64(q.Ahead) < aheadRounds*float64(q.Rounds)-1e-9 {
 			verdict = "not ahead"
 			if bound, ok := r.Ratio(rival, Bound(c), c); ok && bound.Median >= nearFloor {
@@ -189,7 +192,11 @@ func (r *Results) WriteAhead(w io.Writer, f Format) (behind int, err error) {
 }
 
 func ratioCells(q Ratio) table.Row {
-	return table.Row{fmt.Sprintf("%.2f", q.Median), fmt.Sprintf("%d of %d", q.Ahead, q.Rounds)}
+	shown := fmt.Sprintf("%.2f", q.Median)
+	if shown == fmt.Sprintf("%.2f", aheadBy) {
+		shown = fmt.Sprintf("%.4f", q.Median) // on which side it is
+	}
+	return table.Row{shown, fmt.Sprintf("%d of %d", q.Ahead, q.Rounds)}
 }
 
 // nearest returns the rival to which packetstream with any handler has the lowest ratio, or "", and the mode that has it. Alike is

@@ -36,7 +36,7 @@ func (r *Results) WritePage(w io.Writer) error {
 	}
 	parts["Measured"] = fmt.Sprintf("%s, %s, %d cores, %s; %d rounds of %v after %v of warming up, %v in all",
 		r.Started.Format("2 January 2006"), r.Go, r.CPUs, r.System, r.Rounds, r.Times.Time, r.Times.Warm, r.Took)
-	parts["Versions"] = r.versions()
+	parts["Versions"] = r.versions() + ", Python package " + peer.PythonRelease
 	return pageTemplate.Execute(w, parts)
 }
 

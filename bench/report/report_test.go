@@ -134,7 +134,7 @@ func TestAheadWithMemoryAlike(t *testing.T) {
 	behind, err := r.WriteAhead(&b, Markdown)
 	require.NoError(t, err)
 	assert.Zero(t, behind)
-	assert.Contains(t, b.String(), "| go-yamux | DoInto | 2.00 | 3 of 3 | ahead | go-yamux | 0.40 | 0 of 3 |")
+	assert.Contains(t, b.String(), "| go-yamux | DoInto | 2.00 | 3 of 3 | ahead, within 5 % of the bound or past it | go-yamux | 0.40 | 0 of 3 |")
 }
 
 func TestFormats(t *testing.T) {

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.." || exit 1
 root=$PWD
 base=${BASE:?say with which revision to compare: make bench-compare BASE=main}
 cells=${CELLS:-16x1,16x64,1024x64,65536x1,65536x64,1048576x1}
-peers=${PEERS:-packetstream,packetstream-nb,packetstream-nbi}
+peers=${PEERS:-packetstream,packetstream-into,packetstream-nb,packetstream-nbi}
 dir=$root/.cache/bench/compare
 rm -rf "$dir"
 mkdir -p "$dir"

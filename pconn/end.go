@@ -83,10 +83,10 @@ func (c *Conn) beginClose() {
 		c.mu.Lock()
 		unsent := c.dropUnsent()
 		c.mu.Unlock()
+		c.interrupt()
 		for _, f := range unsent {
 			f.Close()
 		}
-		c.interrupt()
 	})
 }
 

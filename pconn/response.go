@@ -118,6 +118,7 @@ func (c *call) keep(payload []byte) []byte {
 // answered completes the call with its response.
 func (c *call) answered(h *packet.Header, payload []byte, more *extra) {
 	c.resp.OK, c.resp.Flags, c.resp.Payload = h.Flags&1 != 0, h.Flags>>1, payload
+	c.unsent = false // a peer may answer what it was not asked, while the connection ends
 	if more != nil {
 		c.resp.Metadata = more.headers.Metadata
 	}

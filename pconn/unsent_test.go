@@ -250,3 +250,35 @@ func TestWhatIsLeftToReceivingAtItsEndIsUnsent(t *testing.T) {
 		})
 	}
 }
+
+// A peer that answers what never left, while the connection ends, is taken at its word.
+func TestAnswerToWhatNeverLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const callers, asks = 60, 2
+		g := newGate(t)
+		p := raw(t, &pconn.Options{Handler: pconn.NonBlocking(pconn.HandlerFunc(g.serve))})
+		tags := p.callAll(callers)
+		next := tags[callers-1] + asks + 1
+		p.write(slices.Concat(responses(tags[:asks]), request(10, 1, "x"), response(next, "never asked")))
+		synctest.Wait() // for receiving to be in the handler, awake
+		type outcome struct {
+			resp pconn.Response
+			sent bool
+			err  error
+		}
+		done := make(chan outcome, 1)
+		go func() {
+			var o outcome
+			o.resp, o.sent, o.err = p.conn.Attempt(t.Context(), pconn.Request{Type: 2})
+			done <- o
+		}()
+		synctest.Wait()
+		go p.conn.Close()
+		synctest.Wait()
+		g.release()
+		o := <-done
+		require.NoError(t, o.err)
+		require.True(t, o.sent)
+		require.Equal(t, "never asked", string(o.resp.Payload))
+	})
+}

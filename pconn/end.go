@@ -84,9 +84,7 @@ func (c *Conn) beginClose() {
 		unsent := c.dropUnsent()
 		c.mu.Unlock()
 		c.interrupt()
-		for _, f := range unsent {
-			f.Close()
-		}
+		closeHandles(unsent)
 	})
 }
 
@@ -190,9 +188,7 @@ func (c *Conn) failCalls(err error) {
 	for _, stop := range watches {
 		stop()
 	}
-	for _, f := range files {
-		f.Close()
-	}
+	closeHandles(files)
 	for _, p := range parts {
 		c.leavePartial(p)
 	}

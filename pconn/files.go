@@ -201,6 +201,13 @@ func (c *Conn) finishFiles(in *incoming, r *Reply, err error) error {
 	return err
 }
 
+// closeHandles closes descriptors that will not leave. It is called without the lock, since a close may take its time.
+func closeHandles(list []*bufio.Handles) {
+	for _, h := range list {
+		h.Close()
+	}
+}
+
 func closeFiles(list []*os.File) {
 	for _, f := range list {
 		_ = f.Close() // of what was only passed on there is nothing to lose

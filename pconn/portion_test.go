@@ -206,7 +206,7 @@ func TestRequestsBehindAWriteAreLeftToTheReceiver(t *testing.T) {
 				tags := p.callAll(callers)
 				p.write(request(9, waits, "w"))
 				<-apart.entered
-				time.Sleep(time.Second) // for receiving to be taken off it
+				time.Sleep(time.Second) // the bubble's time, in which the watchdog takes receiving off the handler
 				require.NoError(t, p.conn.Notify(t.Context(), pconn.Request{Payload: pattern(bulk)}))
 				p.write(append(responses(tags[:asks]), request(10, holds, "x")...))
 				synctest.Wait() // for receiving to be in the handler, behind the answers, and for the write to be in want of room

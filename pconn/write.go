@@ -139,9 +139,7 @@ func (c *Conn) leaveReceiving() {
 	c.st.sender.awake = false
 	unsent := c.dropUnsent()
 	c.flushUnlock()
-	for _, f := range unsent {
-		f.Close()
-	}
+	closeHandles(unsent)
 }
 
 // flushHeld writes what inline handlers answered, and what was left to receiving. It is called between two packets, and by the
@@ -399,9 +397,7 @@ func (c *Conn) writeFailed(err error) {
 	s.larges.repliers.wakeFirst()
 	c.st.callers.wakeFirst()
 	c.mu.Unlock()
-	for _, h := range lostHandles {
-		h.Close()
-	}
+	closeHandles(lostHandles)
 	// Not here: receiving may be what writes, inside a read of the same file, which that file's Close would wait for.
 	// windDown waits for it.
 	go c.endSending(err)

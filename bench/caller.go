@@ -71,6 +71,7 @@ func call(s *spec, p *peer.Peer) (load.Sample, error) {
 		return sample, errors.Join(err, answerer.end(true))
 	}
 	sample, err = load.Measure(conns, s.Cell, s.Times, other)
+	sample.NoAllocs = python
 	return sample, errors.Join(err, stop(), answerer.end(python || err != nil))
 }
 

@@ -82,8 +82,6 @@ func Measure(conns []peer.Conn, cell peer.Cell, t Times, other Other) (Sample, e
 	}
 	s.fill(end[0].Sub(begin[0]), end[1].Sub(begin[1]), took)
 	s.NoUsage = other == nil
-	_, asked := other.(*Control)
-	s.NoAllocs = !asked
 	h := l.Times()
 	s.NoLatency = h.TotalCount() == 0
 	s.P50 = float64(h.ValueAtQuantile(50)) / 1e3

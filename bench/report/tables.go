@@ -162,10 +162,7 @@ func (r *Results) WriteScale(w io.Writer, f Format) error {
 	if len(cells) == 0 {
 		return nil
 	}
-	var chosen []figure
-	for _, i := range []int{0, 2, 3, 4} {
-		chosen = append(chosen, figures[i])
-	}
+	chosen := []figure{figures[0], figures[2], figures[3], figures[4]} // rates, times and CPU
 	return r.writeFigures(w, f, "As calls or connections grow: ", cells, chosen)
 }
 

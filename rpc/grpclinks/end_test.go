@@ -208,7 +208,8 @@ func TestNothingBehindTheLink(t *testing.T) {
 }
 
 func TestPeerThatSaysNothing(t *testing.T) {
-	_, theirs := osPipes(t)
+	ours, theirs := osPipes(t)
+	defer ours.Close() // while it is held, nothing else closes it: the peer is there, and says nothing
 	far, err := links.NewConn(links.StreamCarrier(theirs), &links.ConnOptions{Side: 1})
 	require.NoError(t, err)
 	server := grpclinks.NewServer(&grpclinks.ServerOptions{ConnectionTimeout: 10 * time.Millisecond})

@@ -96,6 +96,7 @@ func (c *Conn) claimBurst(all []answer) {
 		}
 		c.st.removeCall(a.call)
 	}
+	c.lone = 0
 	c.st.sender.awake = true // their callers are about to make requests again
 	c.step()
 }

@@ -20,20 +20,22 @@ type call struct {
 
 	// done takes one value when the outcome is set, and one before if the context has ended that is looked after. Calls
 	// of Do keep it, and what they know of their context, for their next use.
-	done    chan struct{}
-	size    int64 // payload bytes of the request, as counted against maxOutstandingBytes
-	kind    callKind
-	unsent  bool // it failed, and nothing of its request was given to a write or will be
-	lent    bool // a read into buf is under way
-	alone   bool // it was the only one in the table when it was put in
-	context contextUse
-	resp    Response
-	err     error
-	buf     []byte  // where a DoInto wants its payload
-	result  *Result // of a Submit
-	conn    *Conn   // takes the call when it is free; nil for that of a Submit
-	begun   instant
-	typ     uint64
+	done     chan struct{}
+	size     int64 // payload bytes of the request, as counted against maxOutstandingBytes
+	kind     callKind
+	unsent   bool // it failed, and nothing of its request was given to a write or will be
+	lent     bool // a read into buf is under way
+	receives bool // its caller receives: see lonecall.go
+	lends    bool // its caller has receiving with the outcome, for the next call
+	alone    bool // it was the only one in the table when it was put in
+	context  contextUse
+	resp     Response
+	err      error
+	buf      []byte  // where a DoInto wants its payload
+	result   *Result // of a Submit
+	conn     *Conn   // takes the call when it is free; nil for that of a Submit
+	begun    instant
+	typ      uint64
 
 	large *large         // the request, if it goes in pieces
 	files *bufio.Handles // go with the request, until it is queued
@@ -65,7 +67,7 @@ func (c *Conn) newCall(req *Request) *call {
 func (c *call) free() {
 	c.tag, c.channel, c.size, c.begun, c.typ = 0, 0, 0, 0, 0
 	alone := c.alone
-	c.kind, c.unsent, c.lent, c.alone = callWaits, false, false, false
+	c.kind, c.unsent, c.lent, c.receives, c.lends, c.alone = callWaits, false, false, false, false, false
 	c.context.watched, c.context.ended = false, false
 	c.resp, c.err, c.buf, c.result = Response{}, nil, nil, nil
 	if c.large != nil || c.files != nil || c.ref.batch != nil {
@@ -144,9 +146,12 @@ func (c *Conn) do(ctx context.Context, req *Request, buf []byte, resp *Response)
 	if call.context.worthWatch() {
 		c.watchContext(ctx)
 	}
-	if !c.await(ctx, call) {
+	if !(call.receives && c.receiveAnswer(call)) && !c.await(ctx, call) {
 		call.free()
 		return true, ctx.Err()
+	}
+	if call.lends {
+		c.lend()
 	}
 	*resp = call.resp
 	sent, err = !call.unsent, call.err

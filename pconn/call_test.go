@@ -22,7 +22,7 @@ func TestFreedCallKeepsNothing(t *testing.T) {
 	call.tag, call.begun, call.kind = 3, 4, callDropped
 	call.files, call.ref, call.large = new(bufio.Handles), sendRef{batch: new(batch), packets: 2}, new(large)
 	call.resp, call.err, call.unsent = Response{OK: true, Payload: []byte("p")}, errors.New("stale"), true
-	call.result, call.buf, call.lent, call.alone = new(Result), []byte("b"), true, true
+	call.result, call.buf, call.lent, call.alone, call.receives, call.lends = new(Result), []byte("b"), true, true, true, true
 	for i, v := 0, reflect.ValueOf(call).Elem(); i < v.NumField(); i++ {
 		require.False(t, v.Field(i).IsZero(), "the test sets %s", v.Type().Field(i).Name)
 	}

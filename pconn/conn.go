@@ -31,6 +31,8 @@ type Conn struct {
 	sending sending // of who writes
 	needs   bool    // the extensions: ExtensionsRequired
 	watched bool    // the watchdog of inline handlers was ever set; the receiver's
+	lending lending // guarded by mu
+	lone    uint8   // calls that came one by one, with nothing in between, up to loneFrom; the receiver's
 	ext     extension
 	opts    Options
 
@@ -128,17 +130,17 @@ func New(in *bufio.Input, out *bufio.Output, opts *Options) (*Conn, error) {
 }
 
 // start starts the connection's one permanent goroutine, the receiver. It may change places with
-// another (startReceiving), is not there while a stream leads (streamlead.go), and whichever receives last
-// ends the connection and closes Done as the last thing. The others come and go: the sender goroutine
-// (startSender) and the handlers' (startHandler), both of which windDown waits for.
+// another (startReceiving), is not there while a stream leads (streamlead.go) or lone callers receive
+// (lonecall.go), and whichever receives last ends the connection and closes Done as the last thing. The others
+// come and go: the sender goroutine (startSender), the handlers' (startHandler) and relieve, for all of which
+// windDown waits.
 func (c *Conn) start() {
 	go func() {
 		if err := c.firstPacket(); err != nil {
 			c.end(err)
 			return
 		}
-		c.readAt = clock()
-		c.portion.arrived(c.in.Offset(), c.in.Buffered())
+		c.noteRead()
 		c.receive()
 	}()
 }

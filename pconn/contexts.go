@@ -125,6 +125,9 @@ func (c *Conn) contextEnded(w *contextWatch) {
 	for call := w.calls; call != nil; call = call.context.earlier {
 		call.context.ended = true
 		call.done <- struct{}{} // there is room for this and the outcome
+		if call.receives {
+			c.in.Interrupt()
+		}
 	}
 }
 

@@ -79,11 +79,12 @@
 // which wakes Do.
 //
 // Beside that way are room.go, where callers and answers wait for room; memory.go, which lends the callers'
-// memory to reads and writes and has it back; contexts.go, which looks after the callers' contexts; portion.go,
-// how many packets make a write; handlerctx.go, the context that tells whose handler calls; handlererror.go,
-// what becomes of a handler's error; nonblocking.go, a shorter way for handlers that never wait; and limits.go,
-// every bound. A connection begins in conn.go and junk.go, where its first packet is looked at, and ends in
-// end.go, as state.go's phases have it; caller.go finds out for Close whether a handler calls it.
+// memory to reads and writes and has it back; contexts.go, which looks after the callers' contexts; lonecall.go,
+// where a caller that is alone receives for itself; portion.go, how many packets make a write; handlerctx.go, the
+// context that tells whose handler calls; handlererror.go, what becomes of a handler's error; nonblocking.go, a
+// shorter way for handlers that never wait; and limits.go, every bound. A connection begins in conn.go and junk.go,
+// where its first packet is looked at, and ends in end.go, as state.go's phases have it; caller.go finds out for
+// Close whether a handler calls it.
 //
 // The extensions begin in extension.go, which sorts the frames of the reserved channel, and hello.go. What
 // each frame does is in cancel.go, headers.go, files.go, pieces.go, ping.go, keepalive.go and goaway.go.

@@ -104,6 +104,7 @@ func (c *Conn) windDown(err error) {
 	defer done()
 	c.awaitSendEnd(limit)
 	c.awaitHandlers(limit)
+	c.awaitRelieve()
 	if c.opts.CloseInput {
 		_ = c.in.Close() // nothing is lost that anybody waits for
 	}
@@ -271,7 +272,7 @@ func (c *Conn) lateInterrupt() {
 func (c *Conn) awaitHandlers(limit context.Context) {
 	gone := make(chan struct{})
 	c.mu.Lock()
-	if c.st.workers <= c.st.closers {
+	if c.st.workers <= int(c.st.closers) {
 		close(gone)
 	} else {
 		c.st.workersGone = gone

@@ -138,7 +138,7 @@ func (c *Conn) returnBuffer(call *call) {
 	}
 }
 
-// waitReturned waits for a system call that has memory of a caller's to return, which cannot block.
+// waitReturned waits for a system call that has memory of a caller's to return, which cannot block, or for relieve.
 // Conn.mu is held, but not while it waits.
 func (c *Conn) waitReturned() {
 	if c.st.returned == nil {

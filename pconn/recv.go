@@ -34,9 +34,7 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 		return false, c.readError(start, err)
 	}
 	n := int(c.in.Offset()-start) + int(h.Size)
-	c.counters.PacketsIn.Add(1)
-	c.counters.BytesIn.Add(uint64(n))
-	c.watch.received(&h, n)
+	c.countReceived(&h, n)
 	if c.alone.stream != nil && !c.alone.goesOn(&h) {
 		c.somethingElse(&h)
 	}
@@ -49,9 +47,12 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 	if h.Request {
 		c.letCallersRun()
 		c.portion.requests++
+		c.lone = 0
 		goOn, err = c.request(&h)
 	} else {
-		err = c.response(&h)
+		if goOn, err = c.response(&h); !goOn && err == nil {
+			return false, nil // nothing of the receiver's may be touched
+		}
 		c.beside.answered = c.besideBulk()
 	}
 	if err != nil {
@@ -64,6 +65,13 @@ func (c *Conn) receiveOne() (goOn bool, err error) {
 		c.readAt = clock() // what is behind it has come since
 	}
 	return goOn, nil
+}
+
+// countReceived counts a packet of n bytes whose header was taken, and tells those who look on.
+func (c *Conn) countReceived(h *packet.Header, n int) {
+	c.counters.PacketsIn.Add(1)
+	c.counters.BytesIn.Add(uint64(n))
+	c.watch.received(h, n)
 }
 
 // readHeader reads the next header. What inline handlers left to be written is written before anything has to be
@@ -83,8 +91,7 @@ func (c *Conn) readHeader(h *packet.Header) error {
 	if err == packet.ErrShort {
 		c.deliverNow()
 		err = h.Read(c.in)
-		c.readAt = clock()
-		c.portion.arrived(c.in.Offset(), c.in.Buffered())
+		c.noteRead()
 	} else if err == nil {
 		err = c.in.Skip(int64(n))
 	}
@@ -93,6 +100,12 @@ func (c *Conn) readHeader(h *packet.Header) error {
 		c.setAwake(false) // what comes takes time even where nothing has to be waited for
 	}
 	return err
+}
+
+// noteRead notes that a read has brought what is buffered.
+func (c *Conn) noteRead() {
+	c.readAt = clock()
+	c.portion.arrived(c.in.Offset(), c.in.Buffered())
 }
 
 // request takes one request of the peer: it is accepted, rejected or dropped. It reports whether this

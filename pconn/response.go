@@ -15,48 +15,54 @@ const (
 	claimLater              // a call, whose payload is to be read first
 )
 
-// response finds the call that a response is for and completes it, or drops the response.
-func (c *Conn) response(h *packet.Header) error {
+// response finds the call that a response is for and completes it, or drops the response. It reports whether this goroutine
+// still receives.
+func (c *Conn) response(h *packet.Header) (goOn bool, err error) {
 	if h.Channel == reservedChannel {
-		return c.frameResponse(h)
+		c.lone = 0
+		return true, c.frameResponse(h)
 	}
 	if done, err := c.responses(h); done {
-		return err
+		return true, err
 	}
 	if p, err := c.takePartial(h); p != nil || err != nil {
 		if err == nil {
 			err = c.responseInPieces(h, p)
 		}
 		c.leavePartial(p)
-		return err
+		return true, err
 	}
 	more := c.takeExtra(h.Tag, true)
-	err := c.responseWith(h, more)
+	goOn, err = c.responseWith(h, more)
 	c.leave(more)
-	return err
+	return goOn, err
 }
 
 // responseWith is response with what was said of the response.
-func (c *Conn) responseWith(h *packet.Header, more *extra) error {
+func (c *Conn) responseWith(h *packet.Header, more *extra) (goOn bool, err error) {
 	tooBig := h.Size > c.opts.MaxPayload
 	call, found := c.claim(h, tooBig || h.Size <= int64(c.in.Buffered()))
 	switch {
 	case found == claimNone:
-		return c.skipPayload(h)
+		return true, c.skipPayload(h)
 	case found == claimLater:
-		return c.responseLater(h, more)
+		return true, c.responseLater(h, more)
 	case call.kind == callDropped:
 		call.complete()
-		return c.skipPayload(h)
+		return true, c.skipPayload(h)
 	case tooBig:
 		c.counters.TooLarge.Add(1)
 		call.err = tooLarge("response", h.Size, c.opts.MaxPayload)
 		call.complete()
-		return c.skipPayload(h)
+		return true, c.skipPayload(h)
+	}
+	if h.Size == int64(c.in.Buffered()) && c.mayGiveReceiving(call) {
+		c.giveReceiving(call, h)
+		return false, nil
 	}
 	b, _ := c.in.Peek(0) // all of the payload is buffered
 	call.answered(h, call.keep(b[:h.Size]), more)
-	return c.in.Skip(h.Size)
+	return true, c.in.Skip(h.Size)
 }
 
 // responseLater reads a payload that is still on its way while the call stays in the table, so that
@@ -88,9 +94,11 @@ func (c *Conn) claim(h *packet.Header, take bool) (*call, claim) {
 		return nil, claimNone
 	case take || call.kind == callDropped:
 		c.st.removeCall(call)
+		c.countAnswered()
 		c.step()
 		return call, claimTaken
 	}
+	c.lone = 0 // large answers gain nothing by it
 	return nil, claimLater
 }
 
@@ -117,6 +125,12 @@ func (c *call) keep(payload []byte) []byte {
 
 // answered completes the call with its response.
 func (c *call) answered(h *packet.Header, payload []byte, more *extra) {
+	c.answer(h, payload, more)
+	c.complete()
+}
+
+// answer sets the outcome by the call's response.
+func (c *call) answer(h *packet.Header, payload []byte, more *extra) {
 	c.resp.OK, c.resp.Flags, c.resp.Payload = h.Flags&1 != 0, h.Flags>>1, payload
 	c.unsent = false // a peer may answer what it was not asked, while the connection ends
 	if more != nil {
@@ -129,7 +143,6 @@ func (c *call) answered(h *packet.Header, payload []byte, more *extra) {
 	} else {
 		c.resp.Files = more.takeFiles()
 	}
-	c.complete()
 }
 
 // remoteError is the error of a response that says "not ok".

@@ -48,6 +48,9 @@ func (c *Conn) queueCall(ctx context.Context, call *call, req *Request, inHandle
 	c.st.addCall(call)
 	c.st.joinWatch(call)
 	c.follow()
+	if c.lending == lendingOut && call.mayReceive() {
+		c.lending, call.receives = lendingTaken, true
+	}
 	h.Tag, call.begun = call.tag, c.sendTime()
 	var unsent *bufio.Handles
 	if call.files != nil {

@@ -181,7 +181,7 @@ func (c *Conn) finishHandler(in *incoming) *incoming {
 // noteWorkersGone tells windDown when no handlers are left but those that wait for it. Conn.mu is held.
 func (c *Conn) noteWorkersGone() {
 	s := &c.st
-	if s.workersGone != nil && s.workers <= s.closers {
+	if s.workersGone != nil && s.workers <= int(s.closers) {
 		close(s.workersGone)
 		s.workersGone = nil
 	}

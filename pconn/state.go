@@ -57,19 +57,21 @@ type state struct {
 	workers  int       // handlers begun and not finished
 	spare    *incoming // for the next request, or nil; the receiver's
 	queue    runQueue  // accepted requests that wait for a place
-	refused  int       // requests past the bounds since the last that was accepted
+	refused  int32     // requests past the bounds since the last that was accepted
 	company  int32     // how much bulk may come until requests and answers beside it are forgotten
-	leavers  int32     // callers who wait for a system call to return that has memory of theirs
+	leavers  int32     // how many wait for returned
+	closers  int32     // Close calls made by handlers, which are not waited for
 	buffers  bufferList
 	streams  streams
-	returned *sync.Cond // that it has; made when somebody waits
+	returned *sync.Cond // that a system call has that has a caller's memory, or relieve; made when somebody waits
 
 	failure     error // why receiving was interrupted, if fail was called
 	endErr      error // what ended the connection, once recvEnded
-	closers     int   // Close calls made by handlers, which are not waited for
 	workersGone chan struct{}
 
 	watches watches // of contexts that callers wait with
+
+	relieve func() // Conn.relieve, made when it is needed
 
 	text []byte // the first bytes received, while they are no packet yet and read as text
 }
@@ -146,7 +148,7 @@ func (s *state) checkBounds(size int64) (text string, err error) {
 		return "", nil
 	}
 	s.refused++
-	if sent := maxOutstanding + s.refused; sent > hardFactor*maxOutstanding {
+	if sent := maxOutstanding + int(s.refused); sent > hardFactor*maxOutstanding {
 		return "", &LimitError{What: "requests past the bound of unanswered ones", Value: int64(sent), Max: hardFactor * maxOutstanding}
 	}
 	return text, nil
@@ -156,7 +158,7 @@ func (s *state) checkBounds(size int64) (text string, err error) {
 // after every change that may matter to it.
 func (c *Conn) step() {
 	s := &c.st
-	if s.phase == phaseDraining && (s.ending || s.calls.n == 0 && !s.streams.live()) && s.incoming.n <= s.closers {
+	if s.phase == phaseDraining && (s.ending || s.calls.n == 0 && !s.streams.live()) && s.incoming.n <= int(s.closers) {
 		c.queueEOF()
 	}
 }

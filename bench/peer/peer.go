@@ -127,6 +127,8 @@ func Find(names ...string) ([]*Peer, error) {
 // WhyNot returns why the peer cannot be measured in a cell, or "".
 func (p *Peer) WhyNot(c Cell) string {
 	switch {
+	case c.Size*c.InFlight >= 1<<30:
+		return "a GiB on its way each way would measure memory"
 	case c.Both && !p.Symmetric:
 		return "only one end calls"
 	case c.Conns > 1 && p.Python != nil:

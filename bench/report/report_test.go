@@ -75,6 +75,22 @@ func TestFailedSamplesCountForNothing(t *testing.T) {
 	assert.Contains(t, b.String(), "round 3 failed: failed")
 }
 
+func TestPeersThatLackTheSameCellsShareARow(t *testing.T) {
+	r := results()
+	for _, a := range []Absent{
+		{"drpc", one, "slow"}, {"drpc", one, "slow"}, {"drpc", many, "slow"}, {"yamux", many, "slow"},
+		{"ttrpc", one, "slow"}, {"ttrpc", many, "slow"}, {"smux", many, "big"},
+	} {
+		r.Absent = append(r.Absent, a)
+	}
+	x, y := CellName(one), CellName(many)
+	assert.Equal(t, []missing{
+		{[]string{"drpc", "ttrpc"}, []string{x, y}, "slow"},
+		{[]string{"yamux"}, []string{y}, "slow"},
+		{[]string{"smux"}, []string{y}, "big"},
+	}, r.missing())
+}
+
 func TestBestRival(t *testing.T) {
 	assert.Equal(t, "drpc", results().BestRival(one))
 	assert.Empty(t, results().BestRival(many))

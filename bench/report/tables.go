@@ -217,19 +217,9 @@ const (
 
 // WriteMissing writes what failed and what was not measured.
 func (r *Results) WriteMissing(w io.Writer, f Format) error {
-	t := newTable(table.Row{"peer", "cell", "why not"})
-	for i, a := range r.Absent {
-		same := func(b Absent) bool { return b.Peer == a.Peer && b.Why == a.Why }
-		if slices.IndexFunc(r.Absent, same) < i {
-			continue // it is in the row of the first
-		}
-		var cells []string
-		for _, b := range r.Absent {
-			if same(b) {
-				cells = append(cells, CellName(b.Cell))
-			}
-		}
-		t.AppendRow(table.Row{a.Peer, strings.Join(slices.Compact(cells), ", "), a.Why})
+	t := newTable(table.Row{"peers", "cells", "why not"})
+	for _, m := range r.missing() {
+		t.AppendRow(table.Row{strings.Join(m.peers, ", "), strings.Join(m.cells, ", "), m.why})
 	}
 	for _, s := range r.Samples {
 		if s.Err != "" {
@@ -245,6 +235,37 @@ func (r *Results) WriteMissing(w io.Writer, f Format) error {
 		return nil
 	}
 	return write(w, f, "Not measured", t)
+}
+
+// missing are cells that some peers were not measured in, for one reason.
+type missing struct {
+	peers, cells []string
+	why          string
+}
+
+// missing returns those of a run, peers that lack the same cells for the same reason together.
+func (r *Results) missing() []missing {
+	var of []missing // one peer each
+	for _, a := range r.Absent {
+		i := slices.IndexFunc(of, func(m missing) bool { return m.peers[0] == a.Peer && m.why == a.Why })
+		if i < 0 {
+			i = len(of)
+			of = append(of, missing{peers: []string{a.Peer}, why: a.Why})
+		}
+		if cell := CellName(a.Cell); !slices.Contains(of[i].cells, cell) {
+			of[i].cells = append(of[i].cells, cell)
+		}
+	}
+	var all []missing
+	for _, m := range of {
+		i := slices.IndexFunc(all, func(b missing) bool { return b.why == m.why && slices.Equal(b.cells, m.cells) })
+		if i < 0 {
+			all = append(all, m)
+		} else {
+			all[i].peers = append(all[i].peers, m.peers...)
+		}
+	}
+	return all
 }
 
 // ratioText shows a ratio as .52 or 1.3, and with two digits at least.

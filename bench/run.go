@@ -165,8 +165,8 @@ func (r *runner) cell(c peer.Cell, names []string, rounds int, t load.Times) {
 			times := t
 			switch {
 			case strings.Contains(name, "python"):
-				// It has a pause of its own before each flush, and takes longer to start.
-				times.Warm, times.Time = 2*t.Warm, 2*t.Time
+				// It has a pause of its own before each flush, takes longer to start, and its rate changes from one half second to the next.
+				times.Warm, times.Time = 2*t.Warm, 4*t.Time
 			case c.Conns >= 100:
 				// What cold memory costs changes within seconds by more than the peers differ.
 				times.Time = 3 * t.Time

@@ -36,16 +36,18 @@ func (r *Results) WriteReference(w io.Writer, f Format) error {
 			verdict := "never slower"
 			for _, name := range []string{"go-to-python" + g.suffix, "python-to-go" + g.suffix, peer.Default} {
 				q, ok := r.Ratio(name, itself, c)
+				shown := fmt.Sprintf("%.2f", q.Median)
 				switch {
 				case !ok:
 					row, verdict = append(row, ""), "not measured"
 					continue
 				case math.Round(q.Median*100) < 100: // as shown: who waits for the same grace is as slow
 					verdict = "slower"
+					shown += fmt.Sprintf(" (ahead in %d of %d)", q.Ahead, q.Rounds)
 				case name == peer.Default && c == referenceCell && g.suffix == "-g0" && q.Median < referenceMultiple:
 					verdict = fmt.Sprintf("less than %d times", referenceMultiple)
 				}
-				row = append(row, fmt.Sprintf("%.2f", q.Median))
+				row = append(row, shown)
 			}
 			t.AppendRow(append(row, verdict))
 		}

@@ -179,7 +179,7 @@ func TestReference(t *testing.T) {
 	}
 	var b bytes.Buffer
 	require.NoError(t, r.WriteReference(&b, Markdown))
-	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0 | 2.00 | 1.50 | 0.50 | 299.50 | less than 300 times |")
+	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0 | 2.00 | 1.50 | 0.50 (ahead in 0 of 1) | 299.50 | less than 300 times |")
 	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0, a processor each | 4.00 | 1.25 | 1.00 | 149.75 | never slower |")
 }
 

@@ -30,10 +30,10 @@ func stacks() string {
 }
 
 // loneCaller makes calls one by one until the caller of one receives for itself, and returns that one, which is not answered yet.
-func loneCaller(t *testing.T, p *rawPeer, ctx context.Context) (tag uint64, held <-chan outcome) {
+func loneCaller(ctx context.Context, t *testing.T, p *rawPeer) (tag uint64, held <-chan outcome) {
 	t.Helper()
 	for range tries {
-		out := behindLoneCalls(p, ctx, func() (pconn.Response, error) {
+		out := behindLoneCalls(ctx, p, func() (pconn.Response, error) {
 			return p.conn.Do(ctx, pconn.Request{Type: heldType})
 		})
 		tag = p.expectRequest(heldType, "")
@@ -55,7 +55,7 @@ func loneCaller(t *testing.T, p *rawPeer, ctx context.Context) (tag uint64, held
 }
 
 // behindLoneCalls makes a call right behind others that came one by one, of the same goroutine. Those are answered when it returns.
-func behindLoneCalls(p *rawPeer, ctx context.Context, call func() (pconn.Response, error)) <-chan outcome {
+func behindLoneCalls(ctx context.Context, p *rawPeer, call func() (pconn.Response, error)) <-chan outcome {
 	p.t.Helper()
 	const enough = 64 // more than it takes
 	out := make(chan outcome, 1)
@@ -180,7 +180,7 @@ func TestWhatComesToACallerThatReceives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := rawPipes(t, serve(echo))
-			tag, held := loneCaller(t, p, context.Background())
+			tag, held := loneCaller(context.Background(), t, p)
 			c.come(p, tag)
 			c.check(t, receiveFrom(t, held))
 			if name != "ERQ" {
@@ -268,7 +268,7 @@ func TestWhatEndsTheWaitOfACallerThatReceives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := rawPipes(t, serve(echo))
 			ctx, cancel := context.WithCancel(soon(t))
-			_, held := loneCaller(t, p, ctx)
+			_, held := loneCaller(ctx, t, p)
 			c.end(t, p, cancel)
 			c.check(t, p, receiveFrom(t, held).err)
 			cancel()
@@ -337,7 +337,7 @@ func TestCallsBehindLoneOnesThatMayNotReceive(t *testing.T) {
 			p := rawPipes(t, serve(echo))
 			for range 4 {
 				own, cancel := context.WithCancel(ctx)
-				out := behindLoneCalls(p, ctx, func() (pconn.Response, error) { return c.call(p.conn, own) })
+				out := behindLoneCalls(ctx, p, func() (pconn.Response, error) { return c.call(p.conn, own) })
 				c.peer(p, cancel)
 				c.check(t, receiveFrom(t, out))
 				cancel()
@@ -376,7 +376,7 @@ func TestLoneCallsOverWhatCannotBeInterrupted(t *testing.T) {
 	require.NoError(t, err)
 	p := rawEnd(t, conn, bufio.OwnInput(in), bufio.OwnOutput(out))
 	ctx, cancel := context.WithCancel(context.Background())
-	held := behindLoneCalls(p, ctx, func() (pconn.Response, error) { return conn.Do(ctx, pconn.Request{Type: heldType}) })
+	held := behindLoneCalls(ctx, p, func() (pconn.Response, error) { return conn.Do(ctx, pconn.Request{Type: heldType}) })
 	p.expectRequest(heldType, "")
 	cancel()
 	require.Equal(t, context.Canceled, receiveFrom(t, held).err)
@@ -385,7 +385,7 @@ func TestLoneCallsOverWhatCannotBeInterrupted(t *testing.T) {
 // TestLoneAnswersAreCounted has the counters of a call whose caller receives as of any.
 func TestLoneAnswersAreCounted(t *testing.T) {
 	p := rawPipes(t, serve(echo))
-	tag, held := loneCaller(t, p, context.Background())
+	tag, held := loneCaller(context.Background(), t, p)
 	c := p.conn.Counters()
 	packets, bytes, b := c.PacketsIn.Load(), c.BytesIn.Load(), response(tag, "answer")
 	p.write(b)
@@ -400,7 +400,7 @@ func TestAnswerToWhatHasNotLeft(t *testing.T) {
 	for n := range 100 {
 		p := rawSized(t, serve(echo), 1<<20, 4<<10)
 		var sent bool
-		out := behindLoneCalls(p, context.Background(), func() (resp pconn.Response, err error) {
+		out := behindLoneCalls(context.Background(), p, func() (resp pconn.Response, err error) {
 			if err := p.conn.Notify(context.Background(), pconn.Request{Payload: make([]byte, 100_000)}); err != nil {
 				return resp, err
 			}
@@ -429,7 +429,7 @@ func TestContextEndsWithTheAnswer(t *testing.T) {
 	p := rawPipes(t, serve(echo))
 	for range 50 {
 		ctx, cancel := context.WithCancel(soon(t))
-		tag, held := loneCaller(t, p, ctx)
+		tag, held := loneCaller(ctx, t, p)
 		go cancel()
 		p.write(response(tag, "answer"))
 		if o := receiveFrom(t, held); o.err == nil {
@@ -446,7 +446,7 @@ func TestContextEndsWithTheAnswer(t *testing.T) {
 // one goroutine is left which receives.
 func TestNobodyCallsBehindLoneCalls(t *testing.T) {
 	p := rawPipes(t, serve(echo))
-	tag, held := loneCaller(t, p, context.Background())
+	tag, held := loneCaller(context.Background(), t, p)
 	p.write(response(tag, ""))
 	require.NoError(t, receiveFrom(t, held).err)
 	p.nothingMore(501)

@@ -77,12 +77,10 @@ func TestFailedSamplesCountForNothing(t *testing.T) {
 
 func TestPeersThatLackTheSameCellsShareARow(t *testing.T) {
 	r := results()
-	for _, a := range []Absent{
+	r.Absent = append(r.Absent, []Absent{
 		{"drpc", one, "slow"}, {"drpc", one, "slow"}, {"drpc", many, "slow"}, {"yamux", many, "slow"},
 		{"ttrpc", one, "slow"}, {"ttrpc", many, "slow"}, {"smux", many, "big"},
-	} {
-		r.Absent = append(r.Absent, a)
-	}
+	}...)
 	x, y := CellName(one), CellName(many)
 	assert.Equal(t, []missing{
 		{[]string{"drpc", "ttrpc"}, []string{x, y}, "slow"},

@@ -155,6 +155,14 @@ const (
 	nearFloor   = .95 // within which of the bound nobody can be ahead by much
 )
 
+// isAhead says whether the first is faster by more than what two runs differ by.
+func (q Ratio) isAhead() bool { return q.Median > aheadBy && most(q.Ahead, q.Rounds) }
+
+// isBehind says whether the first is slower, by that much or in most rounds.
+func (q Ratio) isBehind() bool { return q.Median < 1/aheadBy || most(q.Rounds-q.Ahead, q.Rounds) }
+
+func most(n, rounds int) bool { return float64(n) >= aheadRounds*float64(rounds)-1e-9 }
+
 // WriteAhead writes, for each cell, how packetstream with any handler stands to the nearest of the others: by DoInto to
 // those that fill the caller's memory as well, and by Do to those that return memory of its own. It returns in how many cells it
 // is not ahead of everyone.
@@ -169,7 +177,7 @@ func (r *Results) WriteAhead(w io.Writer, f Format) (behind int, err error) {
 		if bound, ok := r.Ratio(mode, Bound(c), c); ok && bound.Median >= nearFloor {
 			verdict = "ahead, within 5 % of the bound or past it"
 		}
-		if q.Median <= aheadBy || float64(q.Ahead) < aheadRounds*float64(q.Rounds)-1e-9 {
+		if !q.isAhead() {
 			verdict = "not ahead"
 			if bound, ok := r.Ratio(rival, Bound(c), c); ok && bound.Median >= nearFloor {
 				verdict = "the nearest is within 5 % of the bound"

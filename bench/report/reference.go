@@ -22,7 +22,7 @@ var graces = []struct{ suffix, name string }{
 }
 
 // WriteReference writes how packetstream on one end or both stands to the Python reference with itself, round by round:
-// neither may be slower.
+// neither may be slower. What is a little slower in some rounds is level.
 func (r *Results) WriteReference(w io.Writer, f Format) error {
 	t := newTable(table.Row{"cell", "Python at", "Python with itself, calls/s", "× Go calls it", "× it calls Go", "× Go with itself", ""})
 	for _, c := range r.plainCells() {
@@ -42,8 +42,12 @@ func (r *Results) WriteReference(w io.Writer, f Format) error {
 					row, verdict = append(row, ""), "not measured"
 					continue
 				case math.Round(q.Median*100) < 100: // as shown: who waits for the same grace is as slow
-					verdict = "slower"
 					shown += fmt.Sprintf(" (ahead in %d of %d)", q.Ahead, q.Rounds)
+					if q.isBehind() {
+						verdict = "slower"
+					} else if verdict == "never slower" {
+						verdict = "level"
+					}
 				case name == peer.Default && c == referenceCell && g.suffix == "-g0" && q.Median < referenceMultiple:
 					verdict = fmt.Sprintf("less than %d times", referenceMultiple)
 				}

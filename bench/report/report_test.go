@@ -181,6 +181,29 @@ func TestReference(t *testing.T) {
 	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0, a processor each | 4.00 | 1.25 | 1.00 | 149.75 | never slower |")
 }
 
+func TestWhatIsALittleSlowerInSomeRoundsIsLevel(t *testing.T) {
+	for name, c := range map[string]struct {
+		rates []float64 // of packetstream, where the reference makes 100
+		row   string
+	}{
+		"a little":                {[]float64{98, 101, 97, 102, 98, 96, 103}, "0.98 (ahead in 3 of 7) | 400.00 | level |"},
+		"a little in most rounds": {[]float64{98, 101, 97, 99, 98, 96, 97}, "0.98 (ahead in 1 of 7) | 400.00 | slower |"},
+		"much in some rounds":     {[]float64{80, 81, 101, 102, 83, 84, 105}, "0.84 (ahead in 3 of 7) | 400.00 | slower |"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := results()
+			for i, rate := range c.rates {
+				for name, rate := range map[string]float64{"python-g0": 100, "go-to-python-g0": 200, "python-to-go-g0": rate, peer.Default: 40000} {
+					r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: many, PerSec: rate, Round: i + 1})
+				}
+			}
+			var b bytes.Buffer
+			require.NoError(t, r.WriteReference(&b, Markdown))
+			assert.Contains(t, b.String(), c.row)
+		})
+	}
+}
+
 func TestShortFormIsPutBetweenItsMarks(t *testing.T) {
 	r := results()
 	text, err := r.ReplaceShort([]byte("before\n" + shortBegin + "old\n" + shortEnd + "after\n"))

@@ -1,13 +1,13 @@
 // Command bench measures packetstream beside other libraries and beside the bare system calls.
 //
-//	bench run -set quick|headline|full    measure, and write tables
-//	bench streams                         streams beside other multiplexers and a bare pipe
-//	bench goals                           the goals of the last run: seen, met or not
-//	bench report                          its tables again, a page, a plot, or lines for benchstat
-//	bench eventstream codec               rpc/eventstream's codec beside that of a cloud SDK
-//	bench eventstream servers             its server beside the reference's Java server
-//	bench stubs                           generated gRPC stubs over pipes, beside grpc-go and ttrpc; see package stubs
-//	bench profile -peer NAME -cell 16x64  CPU, block, mutex and allocation profiles of both ends
+//	bench run --set quick|headline|full     measure, and write tables
+//	bench streams                           streams beside other multiplexers and a bare pipe
+//	bench goals                             the goals: seen in the newest results, met or not
+//	bench report                            their tables again, a page, a plot, or lines for benchstat
+//	bench eventstream codec                 rpc/eventstream's codec beside that of a cloud SDK
+//	bench eventstream servers               its server beside the reference's Java server
+//	bench stubs                             generated gRPC stubs over pipes, beside grpc-go and ttrpc; see package stubs
+//	bench profile --peer NAME --cell 16x64  CPU, block, mutex and allocation profiles of both ends
 //
 // # How it measures
 //

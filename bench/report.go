@@ -18,7 +18,7 @@ func newReportCommand() *cobra.Command {
 		Short: "Write the results of a run as tables, a page, a plot, or lines for benchstat",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			r, err := loadResults(from)
+			r, err := loadResults(from, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -53,9 +53,9 @@ func newReportCommand() *cobra.Command {
 			return fmt.Errorf("no format is called %q; there are table, markdown, page, svg and gobench", format)
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", defaultResults, "the results; paths are from the repository's root")
+	cmd.Flags().StringVar(&from, "from", "", fromHelp)
 	cmd.Flags().StringVar(&format, "format", "table", "table, markdown, page, svg or gobench")
-	cmd.Flags().StringVar(&out, "out", "", "a file to write to instead of standard output")
+	cmd.Flags().StringVar(&out, "out", "", "a file to write to instead of standard output, from the repository's root")
 	cmd.Flags().StringVar(&into, "into", "", "a file, as README.md, to put the short form into, between the marks that it has")
 	return cmd
 }
@@ -84,7 +84,7 @@ func newGoalsCommand() *cobra.Command {
 		Long:  "Print the goals, what a run has seen, and whether each is met. The exit status is 1 if one is not.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := loadResults(from)
+			r, err := loadResults(from, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -99,7 +99,7 @@ func newGoalsCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", defaultResults, "the results; the path is from the repository's root")
+	cmd.Flags().StringVar(&from, "from", "", fromHelp)
 	return cmd
 }
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -23,9 +22,6 @@ import (
 	"github.com/packetstream/packetstream/bench/peer"
 	"github.com/packetstream/packetstream/bench/report"
 )
-
-// defaultResults is where a run's results are kept, from the repository's root.
-const defaultResults = ".cache/bench/results.json"
 
 func newRunCommand() *cobra.Command {
 	var name, out string
@@ -50,7 +46,11 @@ func newRunCommand() *cobra.Command {
 			if err := save(out, r.results); err != nil {
 				return err
 			}
-			return writeAll(cmd.OutOrStdout(), r.results, report.Plain)
+			if err := writeAll(cmd.OutOrStdout(), r.results, report.Plain); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "The run took %v.\n", r.results.Took)
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&name, "set", "headline", "quick, headline or full")
@@ -103,8 +103,8 @@ func (s *set) narrow(rounds int, only, cells []string) error {
 
 func newResults(name string, s *set) *report.Results {
 	r := &report.Results{
-		Set: name, Started: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPUs: runtime.NumCPU(), Rounds: s.rounds, Times: s.times,
-		System: runtime.GOOS + "/" + runtime.GOARCH, Versions: make(map[string]string),
+		Set: name, Started: time.Now().UTC().Truncate(time.Second), Rounds: s.rounds, Times: s.times,
+		Go: runtime.Version(), CPUs: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Versions: make(map[string]string),
 	}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
@@ -154,7 +154,7 @@ func (r *runner) cell(c peer.Cell, names []string, rounds int, t load.Times) {
 			return true
 		}
 		why := found[0].WhyNot(c)
-		if why != "" && c.Conns == 0 {
+		if why != "" {
 			r.results.Absent = append(r.results.Absent, report.Absent{Peer: name, Cell: c, Why: why})
 		}
 		return why != ""
@@ -232,41 +232,4 @@ func (r *runner) idle(name string, pairs int) {
 	}
 	slices.SortFunc(all, func(a, b report.Idle) int { return cmp.Or(cmp.Compare(a.Err, b.Err), cmp.Compare(a.KiB, b.KiB)) })
 	r.results.Idle = append(r.results.Idle, all[report.IdleRounds/2])
-}
-
-// resultsPath makes a relative path one from the repository's root.
-func resultsPath(path string) (string, error) {
-	if filepath.IsAbs(path) {
-		return path, nil
-	}
-	root, err := peer.Root()
-	return filepath.Join(root, path), err
-}
-
-func save(path string, r *report.Results) error {
-	path, err := resultsPath(path)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(b, '\n'), 0o644)
-}
-
-func loadResults(path string) (*report.Results, error) {
-	path, err := resultsPath(path)
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	r := new(report.Results)
-	return r, json.Unmarshal(b, r)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -117,9 +118,45 @@ func TestRunAndReport(t *testing.T) {
 	for _, name := range []string{"raw-sys", "packetstream", "net/rpc", "16 B ×1", "Goals"} {
 		assert.Contains(t, table, name)
 	}
+	assert.Regexp(t, `\nThe run took \d+s\.\n$`, table)
 	assert.Contains(t, run("report", "--from", results, "--format", "gobench"), "BenchmarkCall/packetstream/size=16B/inflight=1 ")
 	assert.Contains(t, run("report", "--from", results, "--format", "page"), "| packetstream |")
 	assert.Contains(t, run("report", "--from", results, "--format", "svg"), "</svg>")
+}
+
+func TestWhoIsNotMeasuredIsSaidOfEveryCell(t *testing.T) {
+	r := &runner{ctx: t.Context(), log: new(bytes.Buffer), results: new(report.Results)}
+	for _, c := range []peer.Cell{{Size: 16, InFlight: 8}, {Size: 16, InFlight: 8, Conns: 1}, {Size: 16, InFlight: 8, Conns: 8}} {
+		r.cell(c, []string{peer.Default, peer.Polled, "yamux-1"}, 0, quickTimes)
+	}
+	var absent []string
+	for _, a := range r.results.Absent {
+		absent = append(absent, a.Peer+" "+report.CellName(a.Cell)+": "+a.Why)
+	}
+	assert.Equal(t, []string{
+		"raw-pp 16 B ×8: one frame back and forth on a connection", "yamux-1 16 B ×8: one stream",
+		"raw-pp 16 B ×8, 1 connection: one frame back and forth on a connection", "yamux-1 16 B ×8, 1 connection: one stream",
+	}, absent)
+}
+
+// TestDocumentedCommandsParse reads the commands of the package's documentation and of each command's examples.
+func TestDocumentedCommandsParse(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	texts := []string{string(doc)}
+	for _, c := range newRootCommand().Commands() {
+		texts = append(texts, c.Example)
+	}
+	lines := regexp.MustCompile(`(?m)^(?://\t|  )bench (\S+(?: \S+)*)`).FindAllStringSubmatch(strings.Join(texts, "\n"), -1)
+	require.Greater(t, len(lines), 8)
+	for _, line := range lines {
+		t.Run(line[1], func(t *testing.T) {
+			cmd, rest, err := newRootCommand().Find(strings.Fields(line[1]))
+			require.NoError(t, err)
+			require.NoError(t, cmd.ParseFlags(rest))
+			assert.Empty(t, cmd.Flags().Args())
+		})
+	}
 }
 
 func TestParseCell(t *testing.T) {

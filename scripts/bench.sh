@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # usage: scripts/bench.sh quick|headline|full [FLAGS of bench run]...
 #
-# Measures, prints tables and the goals, and keeps the results in .cache/bench. After a full run docs/PERFORMANCE.md,
-# its plot and the short form in README.md are written anew.
+# Measures, prints tables, the goals and how long it took, and keeps the results in .cache/bench, a file for each set; bench goals
+# and bench report take the newest. After a full run docs/PERFORMANCE.md, its plot and the short form in README.md are
+# written anew.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 set=${1:-headline}

@@ -83,10 +83,38 @@ func TestPeersThatLackTheSameCellsShareARow(t *testing.T) {
 	}...)
 	x, y := CellName(one), CellName(many)
 	assert.Equal(t, []missing{
-		{[]string{"drpc", "ttrpc"}, []string{x, y}, "slow"},
-		{[]string{"yamux"}, []string{y}, "slow"},
-		{[]string{"smux"}, []string{y}, "big"},
+		{peers: []string{"drpc", "ttrpc"}, cells: []string{x, y}, why: "slow"},
+		{peers: []string{"yamux"}, cells: []string{y}, why: "slow"},
+		{peers: []string{"smux"}, cells: []string{y}, why: "big"},
 	}, r.missing())
+}
+
+func TestCellsOfTheScalingTableHaveARowOfTheirOwn(t *testing.T) {
+	r := &Results{Absent: []Absent{
+		{peer.Polled, many, "one frame"},
+		{peer.Polled, peer.Cell{Size: 16, InFlight: 8, Conns: 1}, "one frame"},
+		{peer.Polled, peer.Cell{Size: 16, InFlight: 20, Conns: 10}, "one frame"},
+	}}
+	var b bytes.Buffer
+	require.NoError(t, r.WriteMissing(&b, Markdown))
+	assert.Contains(t, b.String(), "| raw-pp | 16 B ×64 | one frame |\n"+
+		"| raw-pp | 16 B ×8, 1 connection; 16 B ×20, 10 connections | one frame |\n")
+}
+
+func TestIdleConnectionsThatWereLeftOutAreSaid(t *testing.T) {
+	r := &Results{Idle: []Idle{
+		{Peer: peer.Default, Pairs: IdlePairs}, {Peer: "yamux", Pairs: IdlePairs}, {Peer: "smux", Pairs: IdlePairs},
+		{Peer: "drpc", Pairs: IdlePairs}, {Peer: "drpc", Pairs: 1, Err: "failed"}, {Peer: "drpc", Pairs: 10},
+		{Peer: peer.Default, Pairs: 1}, {Peer: peer.Default, Pairs: 10},
+	}}
+	var b bytes.Buffer
+	require.NoError(t, r.WriteMissing(&b, Markdown))
+	assert.Contains(t, b.String(), "| yamux, smux | idle connections: 1, 10 | left out, to keep the run short |\n| drpc | idle | failed |")
+
+	r.Idle = r.Idle[:3]
+	b.Reset()
+	require.NoError(t, r.WriteMissing(&b, Markdown))
+	assert.Empty(t, b.String(), "nobody was measured in anything else")
 }
 
 func TestBestRival(t *testing.T) {
@@ -105,13 +133,17 @@ func TestGoals(t *testing.T) {
 	assert.True(t, v.Met, "0.40 of the floor where 0.28 is wanted")
 	assert.InDelta(t, .4, v.Seen, 1e-12)
 	assert.False(t, found["16 B ×1 packetstream-nb of the floor or ceiling"].Measured)
+	v = found["16 B ×1 packetstream-nb of the floor, the caller receiving"]
+	assert.True(t, v.AtLeast)
+	assert.InDelta(t, .55, v.Wanted, 1e-12)
+	assert.NotContains(t, found, "16 B ×1 packetstream of the floor, the caller receiving")
 	assert.False(t, found["idle packetstream KiB per connection, both ends"].Met)
 	assert.True(t, found["idle packetstream goroutines per connection, both ends"].Met)
 
 	var b bytes.Buffer
 	missed, err := r.WriteGoals(&b, Plain)
 	require.NoError(t, err)
-	assert.Equal(t, 1, missed)
+	assert.Equal(t, 1, missed, "the KiB of an idle connection")
 }
 
 func TestAhead(t *testing.T) {
@@ -129,6 +161,58 @@ func TestAhead(t *testing.T) {
 	behind, err = r.WriteAhead(&b, Plain)
 	require.NoError(t, err)
 	assert.Zero(t, behind)
+}
+
+// A rival whose rate jumps is ahead in some rounds and yet far behind by the median.
+func TestAheadOfEveryRivalNotOnlyTheNearest(t *testing.T) {
+	jumps := [...]float64{30, 30, 30, 30, 110, 110, 110}
+	for name, c := range map[string]struct {
+		floor  float64
+		behind int
+		row    string
+	}{
+		"far from the bound": {1000, 1, "| ttrpc | Do | 3.33 | 4 of 7 | not ahead | smux | 1.67 | 7 of 7 |"},
+		"at the bound":       {30, 0, "| ttrpc | Do | 3.33 | 4 of 7 | the rival is within 5 % of the bound | smux | 1.67 | 7 of 7 |"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &Results{}
+			for round, jumping := range jumps {
+				for name, rate := range map[string]float64{peer.Default: 100, "smux": 60, "ttrpc": jumping, "drpc": 20, peer.Floor: c.floor} {
+					r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: one, Round: round, PerSec: rate})
+				}
+			}
+			var b bytes.Buffer
+			behind, err := r.WriteAhead(&b, Markdown)
+			require.NoError(t, err)
+			assert.Equal(t, c.behind, behind)
+			assert.Contains(t, b.String(), c.row)
+		})
+	}
+}
+
+// Of two that it is not ahead of the row names the one that has no excuse.
+func TestAheadNamesWhoIsNotAtTheBound(t *testing.T) {
+	r := &Results{}
+	for name, rate := range map[string]float64{peer.Default: 100, peer.Floor: 101, "drpc": 100, "ttrpc": 95.5, "smux": 50} {
+		r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: one, PerSec: rate})
+	}
+	var b bytes.Buffer
+	behind, err := r.WriteAhead(&b, Markdown)
+	require.NoError(t, err)
+	assert.Equal(t, 1, behind)
+	assert.Contains(t, b.String(), "| ttrpc | Do | 1.0471 | 1 of 1 | not ahead | drpc | 1.00 | 0 of 1 |")
+}
+
+func TestAheadWhereDoWasNotMeasured(t *testing.T) {
+	r := &Results{}
+	for name, rate := range map[string]float64{peer.AnyInto: 100, "smux": 50, "ttrpc": 50} {
+		r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: one, PerSec: rate})
+	}
+	var b bytes.Buffer
+	behind, err := r.WriteAhead(&b, Markdown)
+	require.NoError(t, err)
+	assert.Zero(t, behind)
+	assert.Contains(t, b.String(), "| smux | DoInto | 2.00 | 1 of 1 | ahead |")
 }
 
 // Who fills the caller's memory is put beside DoInto, which does too.
@@ -177,8 +261,33 @@ func TestReference(t *testing.T) {
 	}
 	var b bytes.Buffer
 	require.NoError(t, r.WriteReference(&b, Markdown))
-	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0 | 2.00 | 1.50 | 0.50 (ahead in 0 of 1) | 299.50 | less than 300 times |")
-	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0, a processor each | 4.00 | 1.25 | 1.00 | 149.75 | never slower |")
+	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0 | 2.00 | 1.50 | 0.50 (ahead in 0 of 1) | 299.50 | slower; less than 300 times |")
+	assert.Contains(t, b.String(), "| 16 B ×64 | grace 0, a processor each | 4.00 | 1.25 | 1.00 | 149.75 | not slower |")
+}
+
+func TestReferenceVerdictNamesAllThatIsAmiss(t *testing.T) {
+	for want, v := range map[string]referenceVerdict{
+		"not slower":                        {},
+		"level":                             {level: true},
+		"slower":                            {slower: true, level: true},
+		"less than 300 times":               {few: true},
+		"level; less than 300 times":        {level: true, few: true},
+		"slower; not measured":              {slower: true, blank: true},
+		"slower; less than 300 times":       {slower: true, level: true, few: true},
+		"less than 300 times; not measured": {few: true, blank: true},
+	} {
+		assert.Equal(t, want, v.String())
+	}
+}
+
+func TestReferenceMeasuredInPart(t *testing.T) {
+	r := results()
+	for name, rate := range map[string]float64{"python-g0": 100, "go-to-python-g0": 50, peer.Default: 40000} {
+		r.Samples = append(r.Samples, load.Sample{Peer: name, Cell: many, PerSec: rate})
+	}
+	var b bytes.Buffer
+	require.NoError(t, r.WriteReference(&b, Markdown))
+	assert.Contains(t, b.String(), "| 0.50 (ahead in 0 of 1) |  | 400.00 | slower; not measured |")
 }
 
 func TestWhatIsALittleSlowerInSomeRoundsIsLevel(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -168,23 +169,10 @@ func (r *Results) WriteScale(w io.Writer, f Format) error {
 
 // WriteIdle writes what idle connections cost.
 func (r *Results) WriteIdle(w io.Writer, f Format) error {
-	var names []string
-	var pairs []int
-	for _, i := range r.Idle {
-		if i.Err != "" {
-			continue
-		}
-		if !slices.Contains(names, i.Peer) {
-			names = append(names, i.Peer)
-		}
-		if !slices.Contains(pairs, i.Pairs) {
-			pairs = append(pairs, i.Pairs)
-		}
-	}
+	names, pairs := r.idleTable()
 	if len(names) == 0 {
 		return nil
 	}
-	slices.Sort(pairs)
 	head := table.Row{""}
 	for _, n := range pairs {
 		head = append(head, fmt.Sprintf("KiB each, of %d", n))
@@ -198,6 +186,23 @@ func (r *Results) WriteIdle(w io.Writer, f Format) error {
 		t.AppendRow(append(row, r.idleOf(name, IdlePairs, func(i *Idle) string { return short(i.Goroutines) })))
 	}
 	return write(w, f, fmt.Sprintf("Idle connections, both ends in one process, the median of %d times", IdleRounds), t)
+}
+
+// idleTable returns the peers whose idle connections were measured, and how many connections there were.
+func (r *Results) idleTable() (names []string, pairs []int) {
+	for _, i := range r.Idle {
+		if i.Err != "" {
+			continue
+		}
+		if !slices.Contains(names, i.Peer) {
+			names = append(names, i.Peer)
+		}
+		if !slices.Contains(pairs, i.Pairs) {
+			pairs = append(pairs, i.Pairs)
+		}
+	}
+	slices.Sort(pairs)
+	return names, pairs
 }
 
 func (r *Results) idleOf(name string, pairs int, show func(*Idle) string) string {
@@ -218,8 +223,8 @@ const (
 // WriteMissing writes what failed and what was not measured.
 func (r *Results) WriteMissing(w io.Writer, f Format) error {
 	t := newTable(table.Row{"peers", "cells", "why not"})
-	for _, m := range r.missing() {
-		t.AppendRow(table.Row{strings.Join(m.peers, ", "), strings.Join(m.cells, ", "), m.why})
+	for _, m := range append(r.missing(), r.missingIdle()...) {
+		t.AppendRow(table.Row{strings.Join(m.peers, ", "), m.cellNames(), m.why})
 	}
 	for _, s := range r.Samples {
 		if s.Err != "" {
@@ -241,21 +246,56 @@ func (r *Results) WriteMissing(w io.Writer, f Format) error {
 type missing struct {
 	peers, cells []string
 	why          string
+	scale        bool // they are cells of the scaling table
 }
 
-// missing returns those of a run, peers that lack the same cells for the same reason together.
+// cellNames returns the names of the cells. Those of cells of connections have commas.
+func (m *missing) cellNames() string {
+	if m.scale {
+		return strings.Join(m.cells, "; ")
+	}
+	return strings.Join(m.cells, ", ")
+}
+
+// missing returns those of a run, peers that lack the same cells of a table for the same reason together.
 func (r *Results) missing() []missing {
 	var of []missing // one peer each
 	for _, a := range r.Absent {
-		i := slices.IndexFunc(of, func(m missing) bool { return m.peers[0] == a.Peer && m.why == a.Why })
+		scale := a.Cell.Conns > 0
+		i := slices.IndexFunc(of, func(m missing) bool { return m.peers[0] == a.Peer && m.why == a.Why && m.scale == scale })
 		if i < 0 {
 			i = len(of)
-			of = append(of, missing{peers: []string{a.Peer}, why: a.Why})
+			of = append(of, missing{peers: []string{a.Peer}, why: a.Why, scale: scale})
 		}
 		if cell := CellName(a.Cell); !slices.Contains(of[i].cells, cell) {
 			of[i].cells = append(of[i].cells, cell)
 		}
 	}
+	return together(of)
+}
+
+// missingIdle returns the blanks of the table of idle connections. Only a set leaves something out there, since every peer can be
+// idle; what failed is not among them.
+func (r *Results) missingIdle() []missing {
+	var of []missing // one peer each
+	names, pairs := r.idleTable()
+	for _, name := range names {
+		var lacks []string
+		for _, n := range pairs {
+			if !slices.ContainsFunc(r.Idle, func(i Idle) bool { return i.Peer == name && i.Pairs == n }) {
+				lacks = append(lacks, strconv.Itoa(n))
+			}
+		}
+		if len(lacks) > 0 {
+			cells := []string{"idle connections: " + strings.Join(lacks, ", ")}
+			of = append(of, missing{peers: []string{name}, cells: cells, why: "left out, to keep the run short"})
+		}
+	}
+	return together(of)
+}
+
+// together makes one of those that lack the same cells for the same reason.
+func together(of []missing) []missing {
 	var all []missing
 	for _, m := range of {
 		i := slices.IndexFunc(all, func(b missing) bool { return b.why == m.why && slices.Equal(b.cells, m.cells) })

@@ -14,7 +14,7 @@ test-long: # COUNT=n PACKAGES=...: everything many times, and the tests that tak
 lint: # gofmt, vet, staticcheck, revive, misspell
 	@scripts/lint.sh
 
-bench: # beside the bare system calls and four other libraries, in 6 minutes
+bench: # beside the bare system calls and four other libraries, in 4 minutes
 	@scripts/bench.sh headline
 
 bench-full: # beside everything, in half an hour; writes docs/PERFORMANCE.md and its plot

@@ -4,10 +4,15 @@ package pconn_test
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/packetstream/packetstream/bufio"
+	"github.com/packetstream/packetstream/packet"
 	"github.com/packetstream/packetstream/pconn"
 )
 
@@ -33,13 +38,7 @@ func TestAllocationsOfCalls(t *testing.T) {
 			defer cancel()
 			payload, buf := pattern(16), make([]byte, 0, 64)
 			call := func() {
-				var err error
-				if c.into {
-					_, err = a.DoInto(ctx, buf, pconn.Request{Payload: payload})
-				} else {
-					_, err = a.Do(ctx, pconn.Request{Payload: payload})
-				}
-				if err != nil {
+				if err := callInto(ctx, a, c.into, buf, payload); err != nil {
 					t.Error(err)
 				}
 			}
@@ -51,8 +50,213 @@ func TestAllocationsOfCalls(t *testing.T) {
 	}
 }
 
+func callInto(ctx context.Context, conn *pconn.Conn, into bool, buf, payload []byte) (err error) {
+	if into {
+		_, err = conn.DoInto(ctx, buf, pconn.Request{Payload: payload})
+	} else {
+		_, err = conn.Do(ctx, pconn.Request{Payload: payload})
+	}
+	return err
+}
+
 func muxOf(h pconn.Handler) *pconn.Mux {
 	mux := pconn.NewMux()
 	mux.Handle(0, h)
 	return mux
+}
+
+const (
+	// inFlight is how many calls are under way at a time, and each how many times.
+	inFlight = 64
+	each     = 20
+
+	// nowAndThen is by how much the allocations of a call may differ from what it takes: pools that the collector has emptied fill
+	// again, and the runtime makes something for itself.
+	nowAndThen = 0.03
+)
+
+// allocationsOf checks what one call takes, of which round makes inFlight at a time, each times.
+func allocationsOf(t *testing.T, want float64, round func()) {
+	t.Helper()
+	for range 50 {
+		round()
+	}
+	got := testing.AllocsPerRun(50, round) / (inFlight * each)
+	require.InDelta(t, want, got, nowAndThen)
+}
+
+// TestAllocationsOfManyCallers has many call at a time, which goes another way than a lone call, and counts what both ends take.
+func TestAllocationsOfManyCallers(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts *pconn.Options
+		into bool
+		want float64
+	}{
+		"any handler":                    {serve(echo), false, 3},
+		"any handler, into buffers":      {serve(echo), true, 2},
+		"a marked handler":               {marked(echo), false, 1},
+		"a marked handler, into buffers": {marked(echo), true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, _ := pipes(t, nil, c.opts)
+			allocationsOf(t, c.want, callers(t, a, c.into))
+		})
+	}
+}
+
+// TestAllocationsOfTheCallersEnd has a peer that allocates nothing.
+func TestAllocationsOfTheCallersEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		into bool
+		want float64
+	}{
+		"Do":     {false, 1},
+		"DoInto": {true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := rawPipes(t, nil)
+			peer := newQuietPeer(p)
+			over := make(chan struct{})
+			go func() {
+				defer close(over)
+				peer.answer()
+			}()
+			t.Cleanup(func() {
+				p.in.Interrupt()
+				receiveFrom(t, over)
+			})
+			allocationsOf(t, c.want, callers(t, p.conn, c.into))
+		})
+	}
+}
+
+// TestAllocationsOfTheAnsweringEnd has a peer that allocates nothing.
+func TestAllocationsOfTheAnsweringEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts *pconn.Options
+		want float64
+	}{
+		"any handler":               {serve(echo), 2},
+		"a marked handler":          {marked(echo), 0},
+		"a marked handler of a mux": {&pconn.Options{Handler: muxOf(pconn.NonBlocking(pconn.HandlerFunc(echo)))}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			peer := newQuietPeer(rawPipes(t, c.opts))
+			allocationsOf(t, c.want, func() {
+				for range each {
+					require.NoError(t, peer.ask(inFlight))
+				}
+			})
+		})
+	}
+}
+
+// callers returns what has inFlight goroutines make each calls, with one context that can be cancelled. They end with the test.
+func callers(t *testing.T, conn *pconn.Conn, into bool) (round func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	begin := make(chan struct{})
+	var calling, all sync.WaitGroup
+	payload := pattern(16)
+	for range inFlight {
+		all.Go(func() {
+			buf := make([]byte, 0, 64)
+			for range begin {
+				for range each {
+					assert.NoError(t, callInto(ctx, conn, into, buf, payload))
+				}
+				calling.Done()
+			}
+		})
+	}
+	t.Cleanup(func() {
+		close(begin)
+		cancel()
+		all.Wait()
+	})
+	return func() {
+		calling.Add(inFlight)
+		for range inFlight {
+			begin <- struct{}{}
+		}
+		calling.Wait()
+	}
+}
+
+// quietPeer is the other end of a connection, which allocates nothing.
+type quietPeer struct {
+	in   *bufio.Input
+	out  *bufio.Output
+	sent bufio.Batch
+	tag  uint64
+}
+
+func newQuietPeer(p *rawPeer) *quietPeer { return &quietPeer{in: p.in, out: p.out, tag: 1} }
+
+// next takes the next packet, whose payload stays where it is until the next call.
+func (q *quietPeer) next(h *packet.Header) (payload []byte, err error) {
+	b, err := q.in.Peek(1)
+	for want := 0; err == nil; b, err = q.in.Peek(want) {
+		n, short := h.Parse(b)
+		switch {
+		case short == packet.ErrShort:
+			want = len(b) + 1
+		case short != nil:
+			return nil, short
+		case len(b) < n+int(h.Size):
+			want = n + int(h.Size)
+		default:
+			return b[n : n+int(h.Size)], q.in.Skip(int64(n) + h.Size)
+		}
+	}
+	return nil, err
+}
+
+// put appends a packet to what is to be sent.
+func (q *quietPeer) put(h *packet.Header, payload []byte) error {
+	b, err := h.Append(q.sent.Begin())
+	if err != nil {
+		return err
+	}
+	q.sent.End(append(b, payload...))
+	return nil
+}
+
+// answer answers requests with their payloads until it cannot go on. All that has come is answered by one write.
+func (q *quietPeer) answer() {
+	var h packet.Header
+	for {
+		payload, err := q.next(&h)
+		if err != nil {
+			return
+		}
+		r := packet.Header{Channel: h.Channel, Tag: h.Tag, Flags: 1, Size: h.Size}
+		if q.put(&r, payload) != nil || q.in.Buffered() == 0 && q.out.Write(&q.sent, true) != nil {
+			return
+		}
+	}
+}
+
+// ask makes n requests by one write and takes the answers.
+func (q *quietPeer) ask(n int) error {
+	var payload [16]byte
+	for range n {
+		q.tag++
+		if err := q.put(&packet.Header{Tag: q.tag, Request: true, Type: 1, Size: int64(len(payload))}, payload[:]); err != nil {
+			return err
+		}
+	}
+	if err := q.out.Write(&q.sent, true); err != nil {
+		return err
+	}
+	var h packet.Header
+	for range n {
+		if _, err := q.next(&h); err != nil {
+			return err
+		}
+		if h.Request || h.Flags&1 == 0 {
+			return errors.New("this is no ok answer")
+		}
+	}
+	return nil
 }

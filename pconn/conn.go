@@ -45,7 +45,8 @@ type Conn struct {
 	counters Counters
 
 	// mu guards st and what is said to be guarded by Conn.mu. No callback, I/O or blocking send
-	// happens under it. handlerContext.mu, interrupting, those of contexts and none else is taken while it is held.
+	// happens under it. handlerContext.mu, interrupting, those of contexts and those that the input's Interrupt takes are taken while
+	// it is held, and none else.
 	mu  sync.Mutex
 	out *bufio.Output
 	st  state

@@ -63,11 +63,11 @@ func (c *Conn) lend() {
 	}
 	relieve, start := c.st.relieve, c.lending == lendingNone
 	c.lending = lendingOut
+	if start {
+		go relieve() // before the write, in which nobody receives
+	}
 	c.st.sender.awake = false
 	c.flushUnlock()
-	if start {
-		go relieve()
-	}
 }
 
 // relieve takes receiving unless somebody has taken it.
@@ -75,7 +75,7 @@ func (c *Conn) relieve() {
 	c.mu.Lock()
 	takes := c.lending == lendingOut
 	c.lending = lendingNone
-	if c.st.leavers > 0 {
+	if c.st.recvEnded && c.st.leavers > 0 {
 		c.st.returned.Broadcast()
 	}
 	c.mu.Unlock()
@@ -126,7 +126,9 @@ func (c *Conn) takeAnswer(call *call, err error) (ours bool) {
 
 	if !ours {
 		c.lone = 0
-		c.noteRead()
+		if err == nil {
+			c.noteRead()
+		}
 		c.startReceiving()
 		return false
 	}

@@ -56,7 +56,7 @@ func (c *Conn) responseWith(h *packet.Header, more *extra) (goOn bool, err error
 		call.complete()
 		return true, c.skipPayload(h)
 	}
-	if h.Size == int64(c.in.Buffered()) && c.mayGiveReceiving(call) {
+	if more == nil && h.Size == int64(c.in.Buffered()) && c.mayGiveReceiving(call) {
 		c.giveReceiving(call, h)
 		return false, nil
 	}

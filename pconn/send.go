@@ -48,7 +48,7 @@ func (c *Conn) queueCall(ctx context.Context, call *call, req *Request, inHandle
 	c.st.addCall(call)
 	c.st.joinWatch(call)
 	c.follow()
-	if c.lending == lendingOut && call.mayReceive() {
+	if c.lending == lendingOut && call.alone && call.mayReceive() {
 		c.lending, call.receives = lendingTaken, true
 	}
 	h.Tag, call.begun = call.tag, c.sendTime()

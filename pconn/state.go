@@ -46,6 +46,7 @@ type state struct {
 	goneAway     *GoAwayError         // the peer's
 	leader       *lead                // what leads, or whose call receives; or nil
 	freeCall     atomic.Pointer[call] // one that is free, not guarded; others are in Conn.freeCalls
+	relieve      func()               // Conn.relieve, made when it is needed
 	callers      line                 // wait for room to make a request
 
 	repliers line // handlers that wait for room to answer
@@ -63,15 +64,13 @@ type state struct {
 	closers  int32     // Close calls made by handlers, which are not waited for
 	buffers  bufferList
 	streams  streams
-	returned *sync.Cond // that a system call has that has a caller's memory, or relieve; made when somebody waits
+	returned *sync.Cond // signalled when a system call has given a caller's memory back, or relieve has run; made when somebody waits
 
 	failure     error // why receiving was interrupted, if fail was called
 	endErr      error // what ended the connection, once recvEnded
 	workersGone chan struct{}
 
 	watches watches // of contexts that callers wait with
-
-	relieve func() // Conn.relieve, made when it is needed
 
 	text []byte // the first bytes received, while they are no packet yet and read as text
 }

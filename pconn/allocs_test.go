@@ -16,22 +16,25 @@ import (
 	"github.com/packetstream/packetstream/pconn"
 )
 
+// allocationsOfBothEnds are what a call takes, by the answering end's options and whether it is by DoInto.
+var allocationsOfBothEnds = map[string]struct {
+	opts *pconn.Options
+	into bool
+	want float64
+}{
+	"any handler":                        {serve(echo), false, 3},
+	"any handler, into a buffer":         {serve(echo), true, 2},
+	"a marked handler":                   {marked(echo), false, 1},
+	"a marked handler, into a buffer":    {marked(echo), true, 0},
+	"a marked handler of a mux, into it": {&pconn.Options{Handler: muxOf(pconn.NonBlocking(pconn.HandlerFunc(echo)))}, true, 0},
+}
+
 // A call takes one allocation of its caller's end, for the answer, and two of the other, for the request and its
 // payload; a marked handler takes none, and DoInto none. Both ends are in this process, with a context that
 // can be cancelled. What the runtime does now and then by itself is less than one in all. The race detector allocates
 // too, so there is no such test with it.
 func TestAllocationsOfCalls(t *testing.T) {
-	for name, c := range map[string]struct {
-		opts *pconn.Options
-		into bool
-		want float64
-	}{
-		"any handler":                        {serve(echo), false, 3},
-		"any handler, into a buffer":         {serve(echo), true, 2},
-		"a marked handler":                   {marked(echo), false, 1},
-		"a marked handler, into a buffer":    {marked(echo), true, 0},
-		"a marked handler of a mux, into it": {&pconn.Options{Handler: muxOf(pconn.NonBlocking(pconn.HandlerFunc(echo)))}, true, 0},
-	} {
+	for name, c := range allocationsOfBothEnds {
 		t.Run(name, func(t *testing.T) {
 			a, _ := pipes(t, nil, c.opts)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -87,16 +90,7 @@ func allocationsOf(t *testing.T, want float64, round func()) {
 
 // TestAllocationsOfManyCallers has many call at a time, which goes another way than a lone call, and counts what both ends take.
 func TestAllocationsOfManyCallers(t *testing.T) {
-	for name, c := range map[string]struct {
-		opts *pconn.Options
-		into bool
-		want float64
-	}{
-		"any handler":                    {serve(echo), false, 3},
-		"any handler, into buffers":      {serve(echo), true, 2},
-		"a marked handler":               {marked(echo), false, 1},
-		"a marked handler, into buffers": {marked(echo), true, 0},
-	} {
+	for name, c := range allocationsOfBothEnds {
 		t.Run(name, func(t *testing.T) {
 			a, _ := pipes(t, nil, c.opts)
 			allocationsOf(t, c.want, callers(t, a, c.into))
@@ -195,21 +189,14 @@ func newQuietPeer(p *rawPeer) *quietPeer { return &quietPeer{in: p.in, out: p.ou
 
 // next takes the next packet, whose payload stays where it is until the next call.
 func (q *quietPeer) next(h *packet.Header) (payload []byte, err error) {
-	b, err := q.in.Peek(1)
-	for want := 0; err == nil; b, err = q.in.Peek(want) {
-		n, short := h.Parse(b)
-		switch {
-		case short == packet.ErrShort:
-			want = len(b) + 1
-		case short != nil:
-			return nil, short
-		case len(b) < n+int(h.Size):
-			want = n + int(h.Size)
-		default:
-			return b[n : n+int(h.Size)], q.in.Skip(int64(n) + h.Size)
-		}
+	if err := h.Read(q.in); err != nil {
+		return nil, err
 	}
-	return nil, err
+	b, err := q.in.Peek(int(h.Size))
+	if err != nil {
+		return nil, err
+	}
+	return b[:h.Size], q.in.Skip(h.Size)
 }
 
 // put appends a packet to what is to be sent.

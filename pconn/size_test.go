@@ -39,7 +39,8 @@ func TestWhatEveryCallNeedsIsTogether(t *testing.T) {
 		// Sending.
 		unsafe.Pointer(&c.mu), unsafe.Pointer(&c.out), unsafe.Pointer(&c.sending), unsafe.Pointer(&c.st.phase), unsafe.Pointer(&c.st.calls.alone),
 		unsafe.Pointer(&c.st.calls.last), unsafe.Pointer(&c.st.callBytes), unsafe.Pointer(&c.st.maxCallBytes), unsafe.Pointer(&c.st.leader),
-		unsafe.Pointer(&c.st.freeCall), unsafe.Pointer(&c.st.relieve), unsafe.Pointer(&c.lending), unsafe.Pointer(&c.lone), unsafe.Pointer(&c.st.callers.head), unsafe.Pointer(&c.st.repliers.head),
+		unsafe.Pointer(&c.st.freeCall), unsafe.Pointer(&c.st.relieve), unsafe.Pointer(&c.lending), unsafe.Pointer(&c.lone),
+		unsafe.Pointer(&c.st.callers.head), unsafe.Pointer(&c.st.repliers.head),
 		unsafe.Pointer(&c.st.sender.pending), unsafe.Pointer(&c.st.sender.writing), unsafe.Pointer(&c.st.sender.time),
 		unsafe.Pointer(&c.st.sender.due), unsafe.Pointer(&c.st.sender.given), unsafe.Pointer(&c.st.sender.err),
 	} {

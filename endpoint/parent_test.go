@@ -89,8 +89,8 @@ func TestParentDeathSignalOfTheCommand(t *testing.T) {
 
 // serveDeathSignal tells its parent-death signal.
 func serveDeathSignal() error {
-	var sig int32
-	if err := unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0); err != nil {
+	sig, err := deathSignal()
+	if err != nil {
 		return err
 	}
 	return endpoint.ServeStdio(context.Background(), &pconn.Options{Handler: pconn.HandlerFunc(
@@ -178,4 +178,27 @@ func joinOtherGroup() error {
 	}
 	serveIgnoringEOF()
 	return nil
+}
+
+// deathSignal returns the parent-death signal of the process, which only its first thread knows.
+func deathSignal() (sig int32, err error) {
+	over := make(chan struct{})
+	defer close(over)
+	tried := make(chan bool)
+	for first := false; !first; first = <-tried {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			first := unix.Gettid() == os.Getpid()
+			if first {
+				// Syscall keeps sig where it is. Prctl is a function as any other, whose call may move the stack.
+				if _, _, errno := syscall.Syscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0); errno != 0 {
+					err = errno
+				}
+			}
+			tried <- first
+			<-over // it keeps its thread, so that the next one has another
+		}()
+	}
+	return sig, err
 }

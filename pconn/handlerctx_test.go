@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +183,31 @@ func TestHandlerContextTakesNoGoroutine(t *testing.T) {
 	}
 	require.Less(t, runtime.NumGoroutine()-before, 100)
 	g.release()
+}
+
+// TestHandlerContextIsUsedByWhoStaysBehind has goroutines that look at the context from before their handler returns until
+// it has ended. Meanwhile the connection serves the next request with what it kept of theirs: the race detector looks on.
+func TestHandlerContextIsUsedByWhoStaysBehind(t *testing.T) {
+	var left sync.WaitGroup
+	staysBehind := func(ctx context.Context, _ *pconn.Request) (pconn.Reply, error) {
+		looks := make(chan struct{})
+		left.Go(func() {
+			for first := true; ctx.Err() == nil; first = false {
+				ctx.Deadline()
+				if first {
+					close(looks)
+				}
+			}
+		})
+		<-looks
+		return pconn.None(), nil
+	}
+	a, _ := pair(t, nil, serve(staysBehind))
+	for range 100 {
+		_, err := a.Do(soon(t), pconn.Request{})
+		require.NoError(t, err)
+	}
+	within(t, left.Wait)
 }
 
 func TestHandlerContextOfOneConnectionOnAnother(t *testing.T) {

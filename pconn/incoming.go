@@ -5,7 +5,7 @@ import "github.com/packetstream/packetstream/packet"
 // incoming is one request of the peer, from its acceptance to its answer. What its handler sees, and may keep, is apart
 // from it, in ctx: so an incoming serves one request after another.
 type incoming struct {
-	self    handling // set once
+	self    *handling // set once; it lies beside, since goroutines that a handler left behind may read it at any time
 	ctx     *handlerContext
 	handler Handler
 	channel uint64
@@ -47,8 +47,13 @@ func (in *incoming) set(c *Conn, h *packet.Header, handler Handler, ctx *handler
 func (c *Conn) newIncoming() *incoming {
 	in := c.st.spare
 	if in == nil {
-		in = new(incoming)
-		in.self = handling{c, in}
+		both := new(struct {
+			incoming
+			handling
+		})
+		in = &both.incoming
+		in.self = &both.handling
+		*in.self = handling{c, in}
 		return in
 	}
 	c.st.spare = nil

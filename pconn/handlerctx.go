@@ -100,23 +100,26 @@ func (h *handlerContext) callersDeadline() (time.Time, bool) {
 func (h *handlerContext) Done() <-chan struct{} { return h.context().Done() }
 
 func (h *handlerContext) Err() error {
+	base := h.conn().base
 	rest := h.rest.Load()
 	if rest == nil {
-		return h.conn().base.Err()
+		if base.Err() == nil {
+			return nil
+		}
+		rest = h.needMore()
 	}
 	rest.mu.Lock()
 	defer rest.mu.Unlock()
 	switch {
 	case rest.made != nil:
-		return rest.made.Err()
 	case rest.ended:
 		return context.Canceled
+	case base.Err() == nil && (rest.deadline.IsZero() || time.Until(rest.deadline) > 0):
+		return nil
+	default:
+		rest.make(base) // it remembers the error, which must not change when the handler returns
 	}
-	err := h.conn().base.Err()
-	if err == nil && !rest.deadline.IsZero() && time.Until(rest.deadline) <= 0 {
-		err = context.DeadlineExceeded
-	}
-	return err
+	return rest.made.Err()
 }
 
 func (h *handlerContext) Value(key any) any {
@@ -141,7 +144,9 @@ func (r *handlerRest) make(parent context.Context) {
 		return
 	}
 	r.made = new(madeContext)
-	if !r.deadline.IsZero() {
+	if r.ended {
+		parent = context.WithoutCancel(parent) // whose end, like the deadline, changes nothing any more
+	} else if !r.deadline.IsZero() {
 		parent, r.made.stop = context.WithDeadlineCause(parent, r.deadline, &CancelError{Deadline: true})
 	}
 	r.made.Context, r.made.cancel = context.WithCancelCause(parent)

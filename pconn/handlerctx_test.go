@@ -244,3 +244,51 @@ func TestCallOfHandlerEndsWithItsContext(t *testing.T) {
 		require.Equal(t, 2*time.Minute, time.Since(begun))
 	})
 }
+
+// TestErrorOfHandlerContextStays has the caller's deadline pass before the handler returns, and after that.
+func TestErrorOfHandlerContextStays(t *testing.T) {
+	for name, late := range map[string]bool{"returned in time": false, "returned late": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctxs, returned := make(chan context.Context, 1), make(chan struct{})
+				a, _ := extendedPair(t, nil, serve(func(ctx context.Context, _ *pconn.Request) (pconn.Reply, error) {
+					defer close(returned)
+					if late {
+						time.Sleep(2 * time.Minute)
+						assert.True(t, ctx.Err() == context.DeadlineExceeded)
+					}
+					ctxs <- ctx
+					return pconn.None(), nil
+				}))
+				require.NoError(t, a.Notify(soon(t), pconn.Request{Timeout: time.Minute}))
+				ctx := <-ctxs
+				<-returned
+				synctest.Wait()
+				err := ctx.Err()
+				require.Equal(t, late, err == context.DeadlineExceeded)
+				require.Error(t, err)
+				time.Sleep(2 * time.Minute)
+				<-ctx.Done()
+				require.Equal(t, err, ctx.Err())
+				require.Equal(t, late, errors.As(context.Cause(ctx), new(*pconn.CancelError)))
+			})
+		})
+	}
+}
+
+// TestErrorOfHandlerContextStaysThatOfTheOptions has the context behind all handlers' end by its deadline.
+func TestErrorOfHandlerContextStaysThatOfTheOptions(t *testing.T) {
+	g := newGate(t)
+	o, ctxs := holding(g)
+	behind, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	o.Context = behind
+	p := raw(t, o)
+	ctx := contextOf(t, p, ctxs)
+	<-behind.Done()
+	eventually(t, "it has ended", func() bool { return ctx.Err() != nil })
+	require.Equal(t, context.DeadlineExceeded, ctx.Err())
+	g.release()
+	p.expectResponse(2, true, "")
+	require.Equal(t, context.DeadlineExceeded, ctx.Err())
+}

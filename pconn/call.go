@@ -114,7 +114,7 @@ func (c *Conn) Attempt(ctx context.Context, req Request) (resp Response, sent bo
 }
 
 // DoInto is Do with a response whose payload is in buf's memory if it fits in its capacity, and in
-// memory of its own otherwise. Until DoInto returns, buf must not be used.
+// memory of its own otherwise, as that of a *RemoteError always is. Until DoInto returns, buf must not be used.
 func (c *Conn) DoInto(ctx context.Context, buf []byte, req Request) (resp Response, err error) {
 	_, err = c.do(ctx, &req, buf[:0], &resp)
 	return resp, err

@@ -50,6 +50,29 @@ func TestCallsCarryEverything(t *testing.T) {
 	}
 }
 
+// TestErrorOfDoIntoOutlivesTheBuffer, which the next call fills.
+func TestErrorOfDoIntoOutlivesTheBuffer(t *testing.T) {
+	for name, payload := range map[string]string{"small": "no such user", "large": string(filled(100_000, 'n'))} {
+		t.Run(name, func(t *testing.T) {
+			p := raw(t, nil)
+			buf := make([]byte, 0, len(payload))
+			call := func(flags uint64, answer string) error {
+				failed := make(chan error, 1)
+				go func() {
+					_, err := p.conn.DoInto(soon(t), buf, pconn.Request{Type: 1})
+					failed <- err
+				}()
+				p.write(encode(packet.Packet{Tag: p.read().Tag, Flags: flags, Payload: []byte(answer)}))
+				return receiveFrom(t, failed)
+			}
+			var remote *pconn.RemoteError
+			require.ErrorAs(t, call(0, payload), &remote)
+			require.NoError(t, call(1, string(filled(len(payload), 'o'))))
+			require.Equal(t, payload, string(remote.Payload))
+		})
+	}
+}
+
 func TestRequestsThatCannotBe(t *testing.T) {
 	p := raw(t, &pconn.Options{MaxPayload: 10})
 	ended, cancel := context.WithCancel(context.Background())

@@ -147,7 +147,11 @@ func (c *call) answer(h *packet.Header, payload []byte, more *extra) {
 
 // remoteError is the error of a response that says "not ok".
 func (c *call) remoteError(more *extra) error {
-	e := &RemoteError{Channel: c.channel, Type: c.typ, Flags: c.resp.Flags, Payload: c.resp.Payload}
+	payload := c.resp.Payload
+	if c.buf != nil {
+		payload = bytes.Clone(payload) // an error may be kept for longer than the caller's buffer holds this
+	}
+	e := &RemoteError{Channel: c.channel, Type: c.typ, Flags: c.resp.Flags, Payload: payload}
 	if more != nil {
 		e.Code, e.Details, e.Reason = more.headers.Code, more.headers.Details, Reason(more.headers.Reason)
 	}

@@ -1,6 +1,7 @@
 package pconn
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -15,6 +16,9 @@ import (
 // with it; a call made with its context is refused with ErrNonBlocking. Handlers that are not marked run on
 // the receiving goroutine too, until one is seen to wait. The mark saves the two allocations that make
 // that safe.
+//
+// Requests with more than a payload (metadata, a deadline, open files), and those that come in pieces, are served as
+// if their handler were not marked.
 func NonBlocking(h Handler) Handler { return nonBlocking{h} }
 
 // nonBlocking is a marked handler.
@@ -151,7 +155,8 @@ func (c *Conn) keepScratch(s *scratch) {
 // scratch of its own, and finds the input behind the request.
 func (c *Conn) leaveScratch(in *incoming) {
 	if c.scratch.buf == nil {
-		_ = c.in.Skip(in.size) // it is buffered
+		in.ctx.req.Payload = bytes.Clone(in.ctx.req.Payload) // Options.OnHandlerError is still to see it
+		_ = c.in.Skip(in.size)                               // it is buffered
 	}
 	c.scratch = nil
 	in.marked = false // it is answered from a goroutine that does not receive

@@ -95,6 +95,32 @@ func TestMarkedHandlersFailures(t *testing.T) {
 	}
 }
 
+// TestRequestOfAMarkedHandlerThatEndsItsGoroutine is seen whole by OnHandlerError, whatever comes meanwhile: receiving
+// goes on without that goroutine, in the memory that the payload came in.
+func TestRequestOfAMarkedHandlerThatEndsItsGoroutine(t *testing.T) {
+	o := marked(func(_ context.Context, req *pconn.Request) (pconn.Reply, error) {
+		if req.Type == 1 {
+			runtime.Goexit()
+		}
+		return pconn.None(), nil
+	})
+	cameMeanwhile, seen := make(chan struct{}), make(chan string, 1)
+	o.OnHandlerError = func(req *pconn.Request, _ error) {
+		<-cameMeanwhile
+		seen <- string(req.Payload)
+	}
+	a, _ := pair(t, nil, o)
+	payload := filled(100, 'a')
+	failed := do(soon(t), a, pconn.Request{Type: 1, Payload: payload})
+	for range 200 {
+		_, err := a.Do(soon(t), pconn.Request{Payload: filled(100, 'b')})
+		require.NoError(t, err)
+	}
+	close(cameMeanwhile)
+	require.Equal(t, string(payload), receiveFrom(t, seen))
+	require.Error(t, receiveFrom(t, failed).err)
+}
+
 func TestMarkedHandlersTruncatedPayload(t *testing.T) {
 	for _, size := range []int{100, 100_000} {
 		p := raw(t, marked(echo))

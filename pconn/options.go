@@ -115,7 +115,7 @@ type Options struct {
 	OnSendEOF func(*Conn)
 
 	// OnHandlerError is called with every error and panic (*PanicError) of a handler, before the
-	// peer is answered.
+	// peer is answered. The request of a handler marked NonBlocking is valid only until it returns.
 	OnHandlerError func(*Request, error)
 
 	// EndError may give the error that ends the connection its last form before anybody sees it, for

@@ -41,7 +41,7 @@ var nothingLeft = handlerRest{ended: true}
 
 // set makes a context that is zero that of a request.
 func (h *handlerContext) set(c *Conn, in *incoming, header *packet.Header, payload []byte) {
-	h.of.Store(in.self)
+	h.of.Store(&in.self)
 	r := &h.req
 	r.Channel, r.Type, r.Flags, r.Payload, r.Conn = header.Channel, header.Type-1, header.Flags, payload, c
 }

@@ -5,7 +5,12 @@ import "github.com/packetstream/packetstream/packet"
 // incoming is one request of the peer, from its acceptance to its answer. What its handler sees, and may keep, is apart
 // from it, in ctx: so an incoming serves one request after another.
 type incoming struct {
-	self    *handling // set once; it lies beside, since goroutines that a handler left behind may read it at any time
+	self handling // set once and never again, since goroutines that a handler left behind may read it at any time
+	accepted
+}
+
+// accepted is what an incoming is of one request.
+type accepted struct {
 	ctx     *handlerContext
 	handler Handler
 	channel uint64
@@ -47,13 +52,8 @@ func (in *incoming) set(c *Conn, h *packet.Header, handler Handler, ctx *handler
 func (c *Conn) newIncoming() *incoming {
 	in := c.st.spare
 	if in == nil {
-		both := new(struct {
-			incoming
-			handling
-		})
-		in = &both.incoming
-		in.self = &both.handling
-		*in.self = handling{c, in}
+		in = new(incoming)
+		in.self = handling{c, in}
 		return in
 	}
 	c.st.spare = nil
@@ -61,7 +61,7 @@ func (c *Conn) newIncoming() *incoming {
 }
 
 // clear makes an incoming ready for another request of the same connection.
-func (in *incoming) clear() { *in = incoming{self: in.self} }
+func (in *incoming) clear() { in.accepted = accepted{} }
 
 // keepIncoming keeps an incoming whose handler is finished for the next request.
 func (c *Conn) keepIncoming(in *incoming) {

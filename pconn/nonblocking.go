@@ -54,7 +54,6 @@ var ErrNonBlocking = errors.New("pconn: a handler marked NonBlocking may not cal
 // scratch is what the receiver uses again for each request to a marked handler.
 type scratch struct {
 	in   incoming
-	self handling
 	seen handlerContext
 	ctx  markedContext
 	buf  []byte // of the payload, if that is not in the input's buffer
@@ -64,8 +63,7 @@ type scratch struct {
 func newScratch(c *Conn) *scratch {
 	s := new(scratch)
 	s.ctx = markedContext{c.base, &s.seen}
-	s.self = handling{c, &s.in}
-	s.in.self = &s.self
+	s.in.self = handling{c, &s.in}
 	return s
 }
 

@@ -61,7 +61,7 @@ func TestIncomingTableFollowsAMap(t *testing.T) {
 		k := key{random.Uint64N(3), random.Uint64N(2000)}
 		switch old := model[k]; {
 		case old == nil && len(model) < most:
-			in := &incoming{channel: k.channel, tag: k.tag, size: random.Int64N(100)}
+			in := &incoming{accepted: accepted{channel: k.channel, tag: k.tag, size: random.Int64N(100)}}
 			table.put(in)
 			model[k], bytes = in, bytes+in.size
 		case old == nil && len(model) > 0:

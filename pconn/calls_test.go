@@ -57,13 +57,9 @@ func TestErrorOfDoIntoOutlivesTheBuffer(t *testing.T) {
 			p := raw(t, nil)
 			buf := make([]byte, 0, len(payload))
 			call := func(flags uint64, answer string) error {
-				failed := make(chan error, 1)
-				go func() {
-					_, err := p.conn.DoInto(soon(t), buf, pconn.Request{Type: 1})
-					failed <- err
-				}()
+				out := begin(func() (pconn.Response, error) { return p.conn.DoInto(soon(t), buf, pconn.Request{Type: 1}) })
 				p.write(encode(packet.Packet{Tag: p.read().Tag, Flags: flags, Payload: []byte(answer)}))
-				return receiveFrom(t, failed)
+				return receiveFrom(t, out).err
 			}
 			var remote *pconn.RemoteError
 			require.ErrorAs(t, call(0, payload), &remote)

@@ -254,7 +254,7 @@ func TestErrorOfHandlerContextStays(t *testing.T) {
 				a, _ := extendedPair(t, nil, serve(func(ctx context.Context, _ *pconn.Request) (pconn.Reply, error) {
 					defer close(returned)
 					if late {
-						time.Sleep(2 * time.Minute)
+						time.Sleep(2 * time.Minute) // the bubble's time, in which the deadline passes
 						assert.True(t, ctx.Err() == context.DeadlineExceeded)
 					}
 					ctxs <- ctx
@@ -267,7 +267,7 @@ func TestErrorOfHandlerContextStays(t *testing.T) {
 				err := ctx.Err()
 				require.Equal(t, late, err == context.DeadlineExceeded)
 				require.Error(t, err)
-				time.Sleep(2 * time.Minute)
+				time.Sleep(2 * time.Minute) // as above, if it has not passed
 				<-ctx.Done()
 				require.Equal(t, err, ctx.Err())
 				require.Equal(t, late, errors.As(context.Cause(ctx), new(*pconn.CancelError)))

@@ -253,9 +253,14 @@ type outcome struct {
 func do(ctx context.Context, c interface {
 	Do(context.Context, pconn.Request) (pconn.Response, error)
 }, req pconn.Request) <-chan outcome {
+	return begin(func() (pconn.Response, error) { return c.Do(ctx, req) })
+}
+
+// begin makes any call on a goroutine of its own, which ends with the call.
+func begin(call func() (pconn.Response, error)) <-chan outcome {
 	out := make(chan outcome, 1)
 	go func() {
-		resp, err := c.Do(ctx, req)
+		resp, err := call()
 		out <- outcome{resp, err}
 	}()
 	return out

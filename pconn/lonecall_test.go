@@ -55,17 +55,14 @@ func behindLoneCalls(ctx context.Context, p *rawPeer, call func() (pconn.Respons
 // behind makes a call right behind n others, of the same goroutine. The peer has answered each of those when it returns.
 func (p *rawPeer) behind(n int, each func(i int) error, answers func(i int), call func() (pconn.Response, error)) <-chan outcome {
 	p.t.Helper()
-	out := make(chan outcome, 1)
-	go func() {
+	out := begin(func() (pconn.Response, error) {
 		for i := range n {
 			if err := each(i); err != nil {
-				out <- outcome{err: err}
-				return
+				return pconn.Response{}, err
 			}
 		}
-		resp, err := call()
-		out <- outcome{resp, err}
-	}()
+		return call()
+	})
 	for i := range n {
 		answers(i)
 	}

@@ -43,11 +43,9 @@ func TestPayloadsInPieces(t *testing.T) {
 	p.expectResponse(6, true, "xyzz")
 
 	for _, into := range [][]byte{nil, make([]byte, 3), make([]byte, 100)} {
-		out := make(chan outcome, 1)
-		go func() {
-			resp, err := p.conn.DoInto(context.Background(), into, pconn.Request{Type: 1})
-			out <- outcome{resp, err}
-		}()
+		out := begin(func() (pconn.Response, error) {
+			return p.conn.DoInto(context.Background(), into, pconn.Request{Type: 1})
+		})
 		tag := p.expectRequest(1, "")
 		p.write(frameOf(frame.KindHeaders, tag, frame.FlagResponse, md))
 		p.write(piece(tag, true, 9, "one "))

@@ -59,6 +59,9 @@ const (
 	// that it has room: a pipe that is writable has room for one page.
 	blockingChunk = 4 << 10
 
+	// terminalChunk is that to a terminal, which is writable with less room than that, but takes so many bytes as one piece.
+	terminalChunk = 256
+
 	// maxTakenFiles is how many descriptors that came with bytes may wait to be asked for: more than the system
 	// gives at once, and fewer than a process may have open by default.
 	maxTakenFiles = 256

@@ -210,6 +210,9 @@ func (s *rawSink) gather(fd int, handles *Handles) (n, size int, err error) {
 	limit := maxRead
 	if s.wake != nil && !s.tries {
 		limit = blockingChunk
+		if s.kind.terminal {
+			limit = terminalChunk
+		}
 	}
 	for i, b := range bufs {
 		if size+len(b) > limit {

@@ -126,28 +126,34 @@ func TestEndWhileAReaderReceives(t *testing.T) {
 	}
 }
 
-// TestAgeOfARequestBehindBulk checks that a request is no older than what a reader has received just before it.
+// TestAgeOfARequestBehindBulk checks that a request is no older than the data just before it, whoever received that.
 func TestAgeOfARequestBehindBulk(t *testing.T) {
 	const size = 60_000
 	g := newGate(t)
 	p, s := rawBulk(t, pconn.HandlerFunc(g.serve))
-	wrote := make(chan struct{})
+	bulk := bytes.Repeat(frameBytes(frame.KindData, 1, 0, pattern(size)), bulkOf/size)
+	// Whoever receives waits for the rest of the last payload then, and for no header before the request.
+	first, last := bulk[:len(bulk)-size/2], bulk[len(bulk)-size/2:]
+	received := make(chan error, 2)
 	go func() {
-		defer close(wrote)
-		bulk := bytes.Repeat(frameBytes(frame.KindData, 1, 0, pattern(size)), bulkOf/size)
-		p.write(append(bulk, request(50, 1, "x")...))
+		_, err := io.CopyN(io.Discard, s, (bulkOf/size-1)*size)
+		received <- err
+		_, err = io.Copy(io.Discard, s)
+		received <- err
 	}()
-	// More than a pipe and all buffers have is behind what was read then.
-	_, err := io.CopyN(io.Discard, s, bulkOf-4<<20)
-	require.NoError(t, err)
+	p.write(first)
+	require.NoError(t, receiveFrom(t, received))
 	later := time.Now()
-	_, err = io.CopyN(io.Discard, s, bulkOf/size*size-(bulkOf-4<<20))
-	require.NoError(t, err)
+	p.write(append(last, request(50, 1, "x")...))
 	receiveFrom(t, g.entered)
-	for _, f := range p.conn.InFlight() {
+	inFlight := p.conn.InFlight()
+	require.NotEmpty(t, inFlight)
+	for _, f := range inFlight {
 		require.LessOrEqual(t, f.Age, time.Since(later))
 	}
-	receiveFrom(t, wrote)
+	g.release()
+	require.NoError(t, p.out.Close())
+	require.Error(t, receiveFrom(t, received), "the stream does not end")
 }
 
 // rawBulk is a raw peer that has opened stream 1, which may send twice bulkOf before it is read.

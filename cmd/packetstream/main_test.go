@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +29,9 @@ const asVariable = "PACKETSTREAM_TEST_AS"
 func TestMain(m *testing.M) {
 	switch os.Getenv(asVariable) {
 	case "":
+		if signal.Ignored(syscall.SIGHUP) { // as by nohup, which processes of the tests would inherit
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+		}
 		goleak.VerifyTestMain(m)
 	case "packetstream":
 		main()

@@ -142,6 +142,10 @@ func TestCallsWaitWithinTheirContext(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out of order")
 	p := startFile(t, file, pool.Options{Size: 2, Failures: 2, MinDelay: 250 * time.Millisecond})
+	for _, s := range p.Status() { // it has looked for the file before it answers
+		_, err := s.Child.Do(childtest.Soon(t), pconn.Request{})
+		require.NoError(t, err)
+	}
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for _, s := range p.Status() { // both at once: no call may be answered from here on
 		require.NoError(t, s.Child.Signal(syscall.SIGKILL))

@@ -95,7 +95,7 @@ def drive_threads(options, report):
         gone = connection.submit(6, b"200")
         report.check("cancel", gone.cancel(), True)
         try:
-            connection.call(6, b"2000", timeout=0.05)
+            connection.call(6, b"1000", timeout=0.05)
             report.check("timeout", "an answer", "none")
         except packetstream.CallTimeout:
             report.check("timeout", True, True)
@@ -221,7 +221,7 @@ async def drive_asyncio(options, report):
         await asyncio.sleep(0)
         report.check("cancel", gone.cancel(), True)
         try:
-            await connection.call(6, b"2000", timeout=0.05)
+            await connection.call(6, b"1000", timeout=0.05)
             report.check("timeout", "an answer", "none")
         except packetstream.CallTimeout:
             report.check("timeout", True, True)

@@ -3,6 +3,7 @@ package pconn_test
 import (
 	"context"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -201,8 +202,9 @@ func TestWatchesEnd(t *testing.T) {
 // TestWatchesTakeNoGoroutinesWithThem uses contexts that outlive the connection, and that the context package has to watch
 // itself, with a goroutine each.
 func TestWatchesTakeNoGoroutinesWithThem(t *testing.T) {
+	watching := func() int { return strings.Count(stacks(), "created by context.") }
 	a, _ := smallPair(t, nil, serve(echo))
-	before := runtime.NumGoroutine()
+	before := watching()
 	for range 50 {
 		ctx := struct{ context.Context }{newOwnContext()}
 		for range 100 {
@@ -210,9 +212,9 @@ func TestWatchesTakeNoGoroutinesWithThem(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	require.Greater(t, runtime.NumGoroutine(), before, "some are looked after")
+	require.Greater(t, watching(), before, "some are looked after")
 	require.NoError(t, a.Close())
-	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
+	eventually(t, "the goroutines have ended", func() bool { return watching() <= before })
 }
 
 // TestContextThatHasEndedIsLetGo has calls with a context that is looked after, and looks whether what is in it can be collected when it has

@@ -13,8 +13,9 @@ import (
 
 // TraceVariable is the environment variable that makes any program built with this package log the
 // header of every packet: to standard error if it is "stderr", else to the file that it names, to
-// which lines are appended. Lines that are not taken in time are dropped, and a line in their place says
-// how many.
+// which lines are appended. A packet that is sent has its line a little before or after it leaves, so that the lines of
+// what several goroutines do at once may come in another order than their packets. Lines that are not taken in time are
+// dropped, and a line in their place says how many.
 const TraceVariable = "PACKETSTREAM_TRACE"
 
 // traceDepth is how many trace lines may wait to be written. A trace with holes is of less use than

@@ -21,12 +21,23 @@ func TestTraceToAFile(t *testing.T) {
 	o := serve(echo)
 	o.Name = "traced"
 	p := raw(t, o)
+	traced := func(what string) {
+		t.Helper()
+		eventually(t, what+" is traced", func() bool {
+			b, err := os.ReadFile(path)
+			return err == nil && strings.Contains(string(b), what)
+		})
+	}
 	p.write(request(5, 3, "abc"))
 	p.expectResponse(5, true, "abc")
+	traced("tag 5 response")
 	p.write(request(6, 3, ""))
 	p.expectResponse(6, true, "")
+	traced("tag 6 response")
 	res := do(soon(t), p.conn, pconn.Request{Type: 1, Flags: 10})
-	p.write(response(p.expectRequest(1, ""), ""))
+	tag := p.expectRequest(1, "")
+	traced("tag 2 request")
+	p.write(response(tag, ""))
 	require.NoError(t, receiveFrom(t, res).err)
 	p.write(encode(erqPacket))
 	p.write(eof)

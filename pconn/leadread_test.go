@@ -105,12 +105,14 @@ func readThatReceives(t *testing.T) (*rawPeer, *pconn.Stream, <-chan error) {
 // reads is a raw peer whose stream 1 has Reads at work one after another. goOn has some of them end.
 func reads(t *testing.T) (p *rawPeer, s *pconn.Stream, results <-chan error, goOn func()) {
 	p, s = rawBulk(t, pconn.HandlerFunc(echo))
+	want := pattern(leadFrame)
+	data := frameBytes(frame.KindData, 1, 0, want)
 	read := make(chan error, 1)
 	t.Cleanup(func() { go drained(read) })
 	go func() {
 		defer close(read)
 		for buf, err := make([]byte, leadFrame), error(nil); err == nil; {
-			if _, err = io.ReadFull(s, buf); err == nil && !bytes.Equal(buf, pattern(leadFrame)) {
+			if _, err = io.ReadFull(s, buf); err == nil && !bytes.Equal(buf, want) {
 				err = errors.New("not what was sent")
 			}
 			read <- err
@@ -118,7 +120,7 @@ func reads(t *testing.T) (p *rawPeer, s *pconn.Stream, results <-chan error, goO
 	}()
 	return p, s, read, func() {
 		for range 32 { // one leads that has waited for what comes and got all of it
-			p.write(frameBytes(frame.KindData, 1, 0, pattern(leadFrame)))
+			p.write(data)
 			require.NoError(t, receiveFrom(t, read))
 		}
 	}

@@ -42,12 +42,13 @@ func writes(t *testing.T) (p *rawPeer, s *pconn.Stream, results <-chan error, go
 	s, err := p.conn.OpenStream(soon(t), "", nil)
 	require.NoError(t, err)
 	p.expectStream(frame.KindOpen, 1, 0)
+	block := pattern(leadBlock)
 	wrote := make(chan error, 1)
 	t.Cleanup(func() { go drained(wrote) })
 	go func() {
 		defer close(wrote)
 		for err := error(nil); err == nil; {
-			_, err = s.Write(pattern(leadBlock))
+			_, err = s.Write(block)
 			wrote <- err
 		}
 	}()

@@ -128,8 +128,10 @@ func floodPoisoned(t *testing.T, client *End, p *poisoned, fill byte, cancels, c
 		}
 		if cancels || err != nil {
 			op.Cancel()
-		} else if _, err := op.Recv(t.Context()); err != io.EOF && !cut {
-			t.Errorf("at the end: %v", err)
+		} else if _, err = op.Recv(t.Context()); err == nil {
+			t.Error("there is more than was sent")
+		} else if err == io.EOF {
+			err = nil
 		}
 		sender.Wait()
 		if err != nil {

@@ -204,7 +204,7 @@ func TestWatchesEnd(t *testing.T) {
 func TestWatchesTakeNoGoroutinesWithThem(t *testing.T) {
 	watching := func() int { return strings.Count(stacks(), "created by context.") }
 	a, _ := smallPair(t, nil, serve(echo))
-	before := watching()
+	before, all := watching(), runtime.NumGoroutine()
 	for range 50 {
 		ctx := struct{ context.Context }{newOwnContext()}
 		for range 100 {
@@ -214,7 +214,7 @@ func TestWatchesTakeNoGoroutinesWithThem(t *testing.T) {
 	}
 	require.Greater(t, watching(), before, "some are looked after")
 	require.NoError(t, a.Close())
-	eventually(t, "the goroutines have ended", func() bool { return watching() <= before })
+	eventually(t, "the goroutines have ended", func() bool { return watching() <= before && runtime.NumGoroutine() <= all })
 }
 
 // TestContextThatHasEndedIsLetGo has calls with a context that is looked after, and looks whether what is in it can be collected when it has
